@@ -1,0 +1,225 @@
+//! Which bytes to fetch, and which to reuse.
+//!
+//! [`plan`] never fails and never touches a disk: at worst the answer is "fetch everything". Offers are hints from an
+//! untrusted server; a lying offer costs a retry, never a wrong file.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::digest::Digest;
+use crate::path::RelPath;
+use crate::tree::stored::{Hint, Stored};
+use crate::tree::{Kind, Tree};
+
+/// The ways that a server offers to get a tree. Nothing in here is believed.
+#[derive(Debug, Clone, Default)]
+pub struct Offers {
+    /// How each blob is stored, as far as it is known.
+    pub blobs: Hint,
+}
+
+/// Where the content of one file comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// The same path has it, with the same mode: nothing to do.
+    Keep,
+    /// Another path, or the same one under another mode, has the content.
+    Copy {
+        /// The path in the old tree.
+        from: RelPath,
+    },
+    /// It is fetched as a blob.
+    Fetch(Digest),
+    /// It is empty.
+    Empty,
+}
+
+/// A blob to fetch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fetch {
+    /// Its name.
+    pub digest: Digest,
+    /// Bytes in it.
+    pub size: u64,
+    /// How it is said to be stored.
+    pub stored: Option<Stored>,
+}
+
+impl Fetch {
+    /// How many bytes travel for it: what is offered, and never more than the blob itself.
+    pub fn cost(&self) -> u64 {
+        self.stored.map_or(self.size, |stored| stored.size.min(self.size))
+    }
+}
+
+/// What to do to get from one tree to another.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Plan {
+    /// For each regular file of the new tree, where its content comes from.
+    pub files: BTreeMap<RelPath, Origin>,
+    /// The blobs to fetch, each once, in the order of their digests.
+    pub fetch: Vec<Fetch>,
+    /// Bytes that a download of everything would take.
+    pub full_bytes: u64,
+}
+
+impl Plan {
+    /// Bytes that this plan fetches.
+    pub fn fetch_bytes(&self) -> u64 {
+        self.fetch.iter().map(Fetch::cost).sum()
+    }
+
+    /// Whether [`Self::fetch_bytes`] is what will travel, not just the most that can.
+    pub fn is_exact(&self) -> bool {
+        self.fetch.iter().all(|fetch| fetch.stored.is_some())
+    }
+
+    /// How many files have each kind of origin: kept, copied, fetched, empty.
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for origin in self.files.values() {
+            *match origin {
+                Origin::Keep => &mut counts.kept,
+                Origin::Copy { .. } => &mut counts.copied,
+                Origin::Fetch(_) => &mut counts.fetched,
+                Origin::Empty => &mut counts.empty,
+            } += 1;
+        }
+        counts
+    }
+}
+
+/// How many files come from where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Stay as they are.
+    pub kept: u64,
+    /// Are copied from another path.
+    pub copied: u64,
+    /// Are fetched.
+    pub fetched: u64,
+    /// Are empty.
+    pub empty: u64,
+}
+
+/// The cheapest way from `have` to `want`.
+///
+/// `have` is what is really there: a file that was edited or is missing must not be in it, or be in it as it is now.
+pub fn plan(have: &Tree, want: &Tree, offers: &Offers) -> Plan {
+    let mut where_is: HashMap<Digest, &RelPath> = HashMap::new();
+    for file in have.files() {
+        where_is.entry(file.digest).or_insert(file.path);
+    }
+    let stored = |digest: Digest, size: u64| Fetch { digest, size, stored: offers.blobs.get(&digest).copied() };
+    let files: BTreeMap<RelPath, Origin> = want
+        .files()
+        .map(|file| {
+            let same = Kind::File { mode: file.mode, size: file.size, digest: file.digest };
+            let origin = if have.get(file.path) == Some(&same) {
+                Origin::Keep
+            } else if file.size == 0 {
+                Origin::Empty
+            } else if let Some(Kind::File { digest, .. }) = have.get(file.path)
+                && *digest == file.digest
+            {
+                Origin::Copy { from: file.path.clone() }
+            } else if let Some(from) = where_is.get(&file.digest) {
+                Origin::Copy { from: (*from).clone() }
+            } else {
+                Origin::Fetch(file.digest)
+            };
+            (file.path.clone(), origin)
+        })
+        .collect();
+    let blobs = want.blobs();
+    let mut fetch: Vec<Digest> = files
+        .values()
+        .filter_map(|origin| match origin {
+            Origin::Fetch(digest) => Some(*digest),
+            _ => None,
+        })
+        .collect();
+    fetch.sort_unstable();
+    fetch.dedup();
+    Plan {
+        files,
+        fetch: fetch.into_iter().map(|digest| stored(digest, blobs[&digest])).collect(),
+        full_bytes: blobs.iter().map(|(digest, size)| stored(*digest, *size).cost()).sum(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::stored::Encoding;
+    use crate::tree::tests::any_tree;
+    use proptest::prelude::*;
+
+    /// Does what the plan says, on a model: content is named by its digest.
+    fn execute(plan: &Plan, have: &Tree, want: &Tree) -> BTreeMap<RelPath, Digest> {
+        let content = |path: &RelPath| match have.get(path) {
+            Some(Kind::File { digest, .. }) => *digest,
+            other => panic!("{path} was to be reused and is {other:?}"),
+        };
+        want.files()
+            .map(|file| {
+                let digest = match &plan.files[file.path] {
+                    Origin::Keep => content(file.path),
+                    Origin::Copy { from } => content(from),
+                    Origin::Fetch(digest) => {
+                        assert!(plan.fetch.iter().any(|fetch| fetch.digest == *digest));
+                        *digest
+                    }
+                    Origin::Empty => Digest::of(b""),
+                };
+                (file.path.clone(), digest)
+            })
+            .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn any_plan_yields_exactly_what_is_wanted(have in any_tree(), want in any_tree()) {
+            let plan = plan(&have, &want, &Offers::default());
+            let expected: BTreeMap<_, _> = want.files().map(|f| (f.path.clone(), f.digest)).collect();
+            prop_assert_eq!(execute(&plan, &have, &want), expected);
+            prop_assert!(plan.fetch_bytes() <= plan.full_bytes);
+        }
+
+        #[test]
+        fn the_same_tree_costs_nothing(tree in any_tree()) {
+            let plan = plan(&tree, &tree, &Offers::default());
+            prop_assert_eq!(plan.fetch_bytes(), 0);
+            prop_assert!(plan.files.values().all(|origin| *origin == Origin::Keep));
+        }
+
+        #[test]
+        fn a_lying_offer_never_costs_more_than_the_blobs(have in any_tree(), want in any_tree(), size: u64) {
+            let stored = Stored { encoding: Encoding::Zstd, size };
+            let offers = Offers { blobs: want.blobs().keys().map(|digest| (*digest, stored)).collect() };
+            let lied = plan(&have, &want, &offers);
+            prop_assert!(lied.fetch_bytes() <= plan(&have, &want, &Offers::default()).fetch_bytes());
+        }
+    }
+
+    fn tree(entries: &[(&str, &[u8], u32)]) -> Tree {
+        let entry = |(path, content, mode): &(&str, &[u8], u32)| {
+            let kind = Kind::File { mode: *mode, size: content.len() as u64, digest: Digest::of(content) };
+            (path.parse().unwrap(), kind)
+        };
+        Tree::new(entries.iter().map(entry).collect()).unwrap()
+    }
+
+    #[test]
+    fn moves_are_free_and_twins_are_fetched_once() {
+        let have = tree(&[("old", b"moved", 0o644), ("x", b"same", 0o644)]);
+        let want =
+            tree(&[("a", b"twin", 0o644), ("b", b"twin", 0o644), ("new", b"moved", 0o644), ("x", b"same", 0o755)]);
+        let plan = plan(&have, &want, &Offers::default());
+        let path = |text: &str| text.parse::<RelPath>().unwrap();
+        assert_eq!(plan.files[&path("new")], Origin::Copy { from: path("old") });
+        assert_eq!(plan.files[&path("x")], Origin::Copy { from: path("x") }, "another mode needs a file of its own");
+        assert_eq!((plan.fetch.len(), plan.fetch_bytes()), (1, 4));
+        assert_eq!(plan.counts(), Counts { kept: 0, copied: 2, fetched: 2, empty: 0 });
+        assert!(!plan.is_exact());
+    }
+}

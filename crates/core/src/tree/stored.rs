@@ -1,0 +1,147 @@
+//! A tree as the store keeps it: one zstd frame of the canonical bytes and, behind them, a hint.
+//!
+//! The hint says for each blob of the tree, in the order of [`Tree::blobs`], how it is stored: a varint
+//! `stored size << 1 | 1 if zstd`. It prices a download without asking for each blob. It is *not* covered by the tree's
+//! digest and never believed: a wrong hint costs a request or a wrong estimate, never a wrong file.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use super::Tree;
+use super::codec::{self, Reader, put_varint};
+use crate::digest::Digest;
+use crate::limits::{FILE_LEN_MAX, TREE_LEN_MAX};
+
+/// How a blob's bytes lie in the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Encoding {
+    /// As they are.
+    Raw,
+    /// As one zstd frame.
+    Zstd,
+}
+
+/// How a blob is stored, and how many bytes that takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stored {
+    /// How its bytes lie there.
+    pub encoding: Encoding,
+    /// How many bytes travel when it is fetched.
+    pub size: u64,
+}
+
+/// What the hint says of each blob; a blob that it does not mention is of unknown size.
+pub type Hint = BTreeMap<Digest, Stored>;
+
+/// Why a stored tree cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Not a zstd frame, or one that decodes to more than it may.
+    #[error("stored tree does not decompress to {expected} bytes and a hint")]
+    Compression {
+        /// The signed length of the tree.
+        expected: u64,
+    },
+    /// It is another tree than the one that was signed.
+    #[error("stored tree has digest {found}, but {expected} was signed")]
+    Digest {
+        /// What was signed.
+        expected: Digest,
+        /// What is there.
+        found: Digest,
+    },
+    /// Its bytes are what was signed, and yet no tree.
+    #[error(transparent)]
+    Codec(#[from] codec::Error),
+}
+
+/// The bytes to store for `tree`.
+pub fn pack(tree: &Tree, hint: &Hint) -> Vec<u8> {
+    let mut bytes = codec::encode(tree);
+    for digest in tree.blobs().keys() {
+        let word = hint.get(digest).map_or(0, |stored| stored.size << 1 | u64::from(stored.encoding == Encoding::Zstd));
+        put_varint(&mut bytes, word);
+    }
+    zstd::bulk::compress(&bytes, 19).expect("compressing memory into memory cannot fail")
+}
+
+/// The tree in `packed`, which was signed as `digest` with `len` bytes, and the hint behind it.
+///
+/// # Errors
+/// When the tree is not the one that was signed. A damaged hint is no error: it is left out.
+pub fn unpack(packed: &[u8], digest: Digest, len: u64) -> Result<(Tree, Hint), Error> {
+    let damaged = || Error::Compression { expected: len };
+    if len > TREE_LEN_MAX {
+        return Err(damaged());
+    }
+    let mut decoder = zstd::stream::read::Decoder::with_buffer(packed).map_err(|_| damaged())?;
+    let mut bytes = Vec::new();
+    decoder.by_ref().take(len).read_to_end(&mut bytes).map_err(|_| damaged())?;
+    if bytes.len() as u64 != len {
+        return Err(damaged());
+    }
+    let found = Digest::of(&bytes);
+    if found != digest {
+        return Err(Error::Digest { expected: digest, found });
+    }
+    let tree = codec::decode(&bytes)?;
+    let blobs = tree.blobs();
+    let mut tail = Vec::new();
+    let hint_len_max = blobs.len() as u64 * 10;
+    let hint = match decoder.take(hint_len_max).read_to_end(&mut tail) {
+        Ok(_) => read_hint(&tail, &blobs).unwrap_or_default(),
+        Err(_) => Hint::new(),
+    };
+    Ok((tree, hint))
+}
+
+fn read_hint(tail: &[u8], blobs: &BTreeMap<Digest, u64>) -> Result<Hint, codec::Error> {
+    let mut reader = Reader::new(tail);
+    let mut hint = Hint::new();
+    for digest in blobs.keys() {
+        let word = reader.varint()?;
+        if word == 0 || word >> 1 > FILE_LEN_MAX {
+            continue;
+        }
+        let encoding = if word & 1 == 1 { Encoding::Zstd } else { Encoding::Raw };
+        hint.insert(*digest, Stored { encoding, size: word >> 1 });
+    }
+    if reader.is_at_end() { Ok(hint) } else { Err(reader.damaged("bytes behind the hint")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::any_tree;
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn there_and_back(tree in any_tree(), zstd: bool) {
+            let encoding = if zstd { Encoding::Zstd } else { Encoding::Raw };
+            let hint: Hint = tree.blobs().keys().enumerate()
+                .map(|(n, digest)| (*digest, Stored { encoding, size: n as u64 + 1 }))
+                .collect();
+            let packed = pack(&tree, &hint);
+            let len = codec::encode(&tree).len() as u64;
+            prop_assert_eq!(unpack(&packed, tree.digest(), len).unwrap(), (tree, hint));
+        }
+
+        #[test]
+        fn a_damaged_frame_never_yields_another_tree(tree in any_tree(), at in any::<prop::sample::Index>(), byte: u8) {
+            let mut packed = pack(&tree, &Hint::new());
+            let len = codec::encode(&tree).len() as u64;
+            let at = at.index(packed.len());
+            packed[at] = byte;
+            if let Ok((other, _)) = unpack(&packed, tree.digest(), len) {
+                prop_assert_eq!(other, tree);
+            }
+        }
+    }
+
+    #[test]
+    fn a_bomb_stops_at_the_signed_length() {
+        let bomb = zstd::bulk::compress(&vec![0; 50 << 20], 3).unwrap();
+        assert!(matches!(unpack(&bomb, Digest::of(b""), 15), Err(Error::Digest { .. })));
+    }
+}
