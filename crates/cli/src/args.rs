@@ -1,0 +1,301 @@
+//! The command line of `updraft`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use updraft_agent::ui::EXIT_CODES;
+use updraft_core::name::{AppName, ChannelName, Platform};
+use updraft_core::version::Version;
+
+/// A self-hosted software update service in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "updraft", version, about, after_help = EXIT_CODES, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the server; with FOLDER, publish what is in it
+    Serve(Serve),
+    /// Create an app, or look at apps
+    #[command(subcommand)]
+    App(App),
+    /// Publish a directory as a release
+    Publish(Publish),
+    /// Look at releases, or keep one
+    #[command(subcommand)]
+    Release(Release),
+    /// Look at a channel, or point it at a release
+    #[command(subcommand)]
+    Channel(Channel),
+    /// Find what nothing needs any more; delete it when its grace is over
+    Gc(Gc),
+    /// Read every object of the store again and check it
+    Fsck(Fsck),
+    /// Install and update on a device (the same as updraft-agent)
+    #[command(subcommand)]
+    Agent(updraft_agent::args::Command),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// A folder to publish as an app on channel stable; created with a hello file when missing
+    pub(crate) folder: Option<PathBuf>,
+    /// Where everything is kept [default: updraft in the XDG data folder]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Address and port to listen on [default: 0.0.0.0:8080]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// A TOML file with the same settings
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// The folder's app [default: the folder's name]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) app: Option<AppName>,
+    /// Publish the folder again whenever it has changed and been quiet for a moment
+    #[arg(long)]
+    pub(crate) watch: bool,
+    /// Let anybody ask for a new scan on /generateNewConfig
+    #[arg(long)]
+    pub(crate) open_generate: bool,
+    /// Answer the publisher and admin API over plain HTTP from anywhere, not only from this machine
+    #[arg(long)]
+    pub(crate) allow_plain_admin: bool,
+    /// The address of a proxy in front, whose forwarding headers are believed; may be given more than once
+    #[arg(long, value_name = "IP")]
+    pub(crate) trusted_proxy: Vec<std::net::IpAddr>,
+    /// The URL under which devices reach this server, for the lines that it prints
+    #[arg(long, value_name = "URL")]
+    pub(crate) public_url: Option<String>,
+}
+
+/// Which server, and as whom.
+#[derive(Debug, Args, Clone)]
+pub(crate) struct Server {
+    /// The server
+    #[arg(long, value_name = "URL", env = "UPDRAFT_SERVER")]
+    pub(crate) server: String,
+    /// The token that it knows you by
+    #[arg(long, value_name = "TOKEN", env = "UPDRAFT_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// A file that holds the token
+    #[arg(long, value_name = "FILE", env = "UPDRAFT_TOKEN_FILE", conflicts_with = "token")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Send the token over plain HTTP beyond this machine, for anybody on the way to read
+    #[arg(long)]
+    pub(crate) allow_http: bool,
+}
+
+/// Where the publisher's keys are.
+#[derive(Debug, Args, Clone)]
+pub(crate) struct Keys {
+    /// The publisher's keys, a folder for each app [default: updraft/keys in the XDG config folder]
+    #[arg(long, value_name = "DIR", env = "UPDRAFT_KEYS")]
+    pub(crate) keys: Option<PathBuf>,
+    /// A file that holds the passphrase of the keys; without it a terminal is asked
+    #[arg(long, value_name = "FILE", env = "UPDRAFT_PASSPHRASE_FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+    /// The keys have no passphrase
+    #[arg(long, conflicts_with = "passphrase_file")]
+    pub(crate) no_passphrase: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum App {
+    /// Make an app: root and publisher keys here, online keys on the server
+    Create {
+        /// Its name: 1 to 64 letters, digits, '.', '_' or '-'
+        name: AppName,
+        #[command(flatten)]
+        keys: Keys,
+        #[command(flatten)]
+        server: Server,
+        /// Answer as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the apps of a server
+    List {
+        #[command(flatten)]
+        server: Server,
+        /// Answer as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show an app: its root, its channels, how long its metadata lives
+    Show {
+        /// The app
+        name: AppName,
+        #[command(flatten)]
+        server: Server,
+        /// Answer as JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Publish {
+    /// The directory to publish
+    pub(crate) dir: PathBuf,
+    /// The app
+    #[arg(long, value_name = "NAME")]
+    pub(crate) app: AppName,
+    /// The version, such as 1.4.2; read from release.json in DIR when it is not given
+    #[arg(long, value_name = "V")]
+    pub(crate) version: Option<Version>,
+    /// Put it on this channel in the same step; without it, it is published and promoted nowhere
+    #[arg(long, value_name = "C")]
+    pub(crate) channel: Option<ChannelName>,
+    /// What it runs on
+    #[arg(long, value_name = "P", default_value = "any")]
+    pub(crate) platform: Platform,
+    /// What is new: a Markdown file, or the text itself; notes.md, notes.LOCALE.md or release.json in DIR otherwise
+    #[arg(long, value_name = "FILE|TEXT")]
+    pub(crate) notes: Option<String>,
+    /// Only these channels may ever carry it; may be given more than once
+    #[arg(long, value_name = "C")]
+    pub(crate) allow_channel: Vec<ChannelName>,
+    /// Only say what would be uploaded and signed
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Files to upload at the same time
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=32))]
+    pub(crate) jobs: u8,
+    #[command(flatten)]
+    pub(crate) keys: Keys,
+    #[command(flatten)]
+    pub(crate) server: Server,
+    /// Answer as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Which release of which app.
+#[derive(Debug, Args)]
+pub(crate) struct ReleaseArgs {
+    /// Its version
+    pub(crate) version: Version,
+    /// The app
+    #[arg(long, value_name = "NAME")]
+    pub(crate) app: AppName,
+    /// What it runs on
+    #[arg(long, value_name = "P", default_value = "any")]
+    pub(crate) platform: Platform,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Release {
+    /// List the live releases of an app
+    List {
+        /// The app
+        #[arg(long, value_name = "NAME")]
+        app: AppName,
+        #[command(flatten)]
+        server: Server,
+        /// Answer as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show a release and its notes
+    Show {
+        #[command(flatten)]
+        release: ReleaseArgs,
+        #[command(flatten)]
+        server: Server,
+        /// Answer as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Keep a release, though no channel points at it
+    Pin(Pin),
+    /// Let go of a release that was kept
+    Unpin(Pin),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Pin {
+    #[command(flatten)]
+    pub(crate) release: ReleaseArgs,
+    #[command(flatten)]
+    pub(crate) keys: Keys,
+    #[command(flatten)]
+    pub(crate) server: Server,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Channel {
+    /// Show what a channel points at
+    Show {
+        /// The channel
+        channel: ChannelName,
+        /// The app
+        #[arg(long, value_name = "NAME")]
+        app: AppName,
+        #[command(flatten)]
+        server: Server,
+        /// Answer as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Point a channel at a live release
+    Promote {
+        /// The channel
+        channel: ChannelName,
+        #[command(flatten)]
+        release: ReleaseArgs,
+        #[command(flatten)]
+        server: Server,
+        /// Only say what would change
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+/// A store to look after: a server's, or a data directory that no server uses just now.
+#[derive(Debug, Args)]
+#[group(id = "where", required = true, multiple = true)]
+pub(crate) struct Maintain {
+    /// The server
+    #[arg(long, value_name = "URL", env = "UPDRAFT_SERVER")]
+    pub(crate) server: Option<String>,
+    /// The data directory of a server that is not running
+    #[arg(long, value_name = "DIR", conflicts_with = "server")]
+    pub(crate) data: Option<PathBuf>,
+    /// The token that the server knows you by
+    #[arg(long, value_name = "TOKEN", env = "UPDRAFT_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// A file that holds the token
+    #[arg(long, value_name = "FILE", env = "UPDRAFT_TOKEN_FILE", conflicts_with = "token")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Send the token over plain HTTP beyond this machine, for anybody on the way to read
+    #[arg(long)]
+    pub(crate) allow_http: bool,
+    /// Answer as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Gc {
+    #[command(flatten)]
+    pub(crate) at: Maintain,
+    /// Only say what would be done
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Fsck {
+    #[command(flatten)]
+    pub(crate) at: Maintain,
+}

@@ -1,0 +1,7 @@
+//! The tools as people use them: real processes, real files, loopback.
+#![allow(missing_docs, unreachable_pub, clippy::disallowed_methods, clippy::print_stderr)]
+
+mod main_job;
+mod real_software;
+mod seed;
+mod support;

@@ -1,0 +1,249 @@
+//! A server and devices as a person would start them: the real binary, on loopback, in a temporary folder.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+pub fn updraft() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_updraft"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("UPDRAFT_") {
+            command.env_remove(name);
+        }
+    }
+    command.env("NO_COLOR", "1").stdin(Stdio::null());
+    command
+}
+
+/// What a finished command said.
+#[derive(Debug)]
+pub struct Said {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Said {
+    #[track_caller]
+    pub fn ok(self) -> Self {
+        assert_eq!(self.code, 0, "exit {}\nstdout: {}\nstderr: {}", self.code, self.out, self.err);
+        self
+    }
+
+    #[track_caller]
+    pub fn fails(self, code: i32, text: &str) -> Self {
+        assert_eq!(self.code, code, "exit {}\nstdout: {}\nstderr: {}", self.code, self.out, self.err);
+        assert!(self.err.contains(text), "'{text}' is not in:\n{}", self.err);
+        self
+    }
+
+    #[track_caller]
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("{e}: {}\n{}", self.out, self.err))
+    }
+}
+
+impl From<Output> for Said {
+    fn from(output: Output) -> Self {
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        Said { code: output.status.code().unwrap_or(-1), out: text(&output.stdout), err: text(&output.stderr) }
+    }
+}
+
+/// Runs `command` to its end.
+#[track_caller]
+pub fn run(command: &mut Command) -> Said {
+    command.output().unwrap_or_else(|e| panic!("{command:?}: {e}")).into()
+}
+
+/// A running server with a data directory, a key directory and a token.
+pub struct Server {
+    child: Child,
+    pub url: String,
+    pub home: PathBuf,
+}
+
+impl Server {
+    /// Starts one on `home/data`, with `args` behind `serve`.
+    #[track_caller]
+    pub fn start(home: &Path, args: &[&str]) -> Server {
+        let _ = fs::remove_file(home.join("data/address"));
+        let log = fs::File::create(home.join("server.log")).unwrap();
+        let mut child = updraft()
+            .arg("serve")
+            .args(args)
+            .args(["--listen", "127.0.0.1:0", "--data"])
+            .arg(home.join("data"))
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let deadline = Instant::now() + Duration::from_secs(120);
+        loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                panic!("the server ended with {status}:\n{}", fs::read_to_string(home.join("server.log")).unwrap());
+            }
+            if let Ok(address) = fs::read_to_string(home.join("data/address")) {
+                let url = format!("http://{}", address.trim());
+                if get(&format!("{url}/readyz")).is_ok_and(|answer| answer.status == 200) {
+                    return Server { child, url, home: home.to_owned() };
+                }
+            }
+            if Instant::now() > deadline {
+                let _ = child.kill();
+                panic!("not ready in time:\n{}", fs::read_to_string(home.join("server.log")).unwrap());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn token(&self) -> String {
+        fs::read_to_string(self.home.join("data/admin-token")).unwrap().trim().to_owned()
+    }
+
+    /// A publisher's command against this server.
+    pub fn publisher(&self) -> Command {
+        let mut command = updraft();
+        command
+            .env("UPDRAFT_SERVER", &self.url)
+            .env("UPDRAFT_TOKEN", self.token())
+            .env("UPDRAFT_KEYS", self.home.join("keys"));
+        command
+    }
+
+    /// Creates an app without a passphrase and returns the SHA-256 of its root.
+    #[track_caller]
+    pub fn create_app(&self, name: &str) -> String {
+        let said = run(self.publisher().args(["app", "create", name, "--no-passphrase", "--json"])).ok();
+        said.json()["root_sha256"].as_str().unwrap().to_owned()
+    }
+
+    /// Publishes `dir` on stable.
+    #[track_caller]
+    pub fn publish(&self, app: &str, dir: &Path, version: &str) -> Said {
+        let command = &mut self.publisher();
+        command.arg("publish").arg(dir).args(["--app", app, "--version", version, "--channel", "stable"]);
+        run(command.arg("--no-passphrase").arg("--json"))
+    }
+
+    /// Installs `app` into `dir`.
+    #[track_caller]
+    pub fn install(&self, app: &str, root_sha256: &str, dir: &Path) -> Said {
+        let url = format!("{}/apps/{app}", self.url);
+        run(updraft().args(["agent", "install", "--url", &url, "--root-sha256", root_sha256]).arg(dir))
+    }
+
+    /// Ends it as an operator would, with SIGTERM.
+    pub fn stop(mut self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Ends it as a power cut would.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// `updraft agent VERB DIR`.
+#[track_caller]
+pub fn agent(verb: &str, dir: &Path, args: &[&str]) -> Said {
+    run(updraft().args(["agent", verb]).arg(dir).args(args))
+}
+
+/// An answer over HTTP.
+pub struct Answer {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+}
+
+pub fn get(url: &str) -> Result<Answer, ureq::Error> {
+    get_with(url, &[])
+}
+
+pub fn get_with(url: &str, headers: &[(&str, &str)]) -> Result<Answer, ureq::Error> {
+    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    let mut request = agent.get(url);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let mut response = request.call()?;
+    let headers = response
+        .headers()
+        .iter()
+        .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+        .collect();
+    let mut body = Vec::new();
+    response.body_mut().as_reader().take(1 << 30).read_to_end(&mut body)?;
+    Ok(Answer { status: response.status().as_u16(), headers, body })
+}
+
+/// Asserts that two directories are the same: names, kinds, contents, modes, link targets.
+#[track_caller]
+pub fn assert_same_tree(expected: &Path, found: &Path) {
+    let (expected, found) = (listing(expected), listing(found));
+    for (name, what) in &expected {
+        assert_eq!(found.get(name), Some(what), "'{name}' differs");
+    }
+    let extra: Vec<_> = found.keys().filter(|name| !expected.contains_key(*name)).collect();
+    assert!(extra.is_empty(), "not expected: {extra:?}");
+}
+
+/// What lies in a directory, by relative path, without looking at the updater's own folder.
+pub fn listing(root: &Path) -> std::collections::BTreeMap<String, String> {
+    use std::os::unix::fs::PermissionsExt;
+    let mut out = std::collections::BTreeMap::new();
+    let mut todo = vec![root.to_owned()];
+    while let Some(dir) = todo.pop() {
+        for entry in fs::read_dir(&dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display())) {
+            let path = entry.unwrap().path();
+            let name = path.strip_prefix(root).unwrap().to_string_lossy().into_owned();
+            if name == ".updraft" {
+                continue;
+            }
+            let meta = fs::symlink_metadata(&path).unwrap();
+            let mode = meta.permissions().mode() & 0o7777;
+            let what = if meta.is_symlink() {
+                format!("-> {}", fs::read_link(&path).unwrap().display())
+            } else if meta.is_dir() {
+                todo.push(path);
+                format!("dir {mode:o}")
+            } else {
+                format!("{mode:o} {} {}", meta.len(), updraft_core::digest::Digest::of(&fs::read(&path).unwrap()))
+            };
+            out.insert(name, what);
+        }
+    }
+    out
+}
+
+/// Writes small files: `("path", "content")`.
+pub fn write_tree(root: &Path, files: &[(&str, &str)]) {
+    for (path, content) in files {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+}
