@@ -5,12 +5,13 @@
 //! tokens only come in as parameters.
 //!
 //! - [`keys`]: key files, and the directory that holds an app's keys and what was believed last;
-//! - [`remote`], `http`: the server, as a publisher sees it;
+//! - [`remote`], [`http`]: the server, as a publisher sees it;
 //! - `create`: a new app; `publish`: a new release; `pin`: a release that is to stay;
 //! - `notes`: what is new, as people write it down;
 //! - `folder`: a folder that publishes itself.
 #![forbid(unsafe_code)]
 
+pub mod http;
 pub mod keys;
 mod pem;
 pub mod progress;
