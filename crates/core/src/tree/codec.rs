@@ -80,8 +80,23 @@ pub fn encode(tree: &Tree) -> Vec<u8> {
 /// When they are anything but the one encoding of a valid tree. Memory stays within a small multiple of the input's
 /// length, whatever it claims.
 pub fn decode(bytes: &[u8]) -> Result<Tree, Error> {
+    if bytes.len() as u64 > TREE_LEN_MAX {
+        return Err(Error::Magic);
+    }
+    let (tree, len) = decode_front(bytes)?;
+    if len < bytes.len() {
+        return Err(Error::Damaged { at: len, reason: "bytes behind the last entry" });
+    }
+    Ok(tree)
+}
+
+/// The tree that `bytes` begin with, and how many of them it takes.
+///
+/// # Errors
+/// As [`decode`], but for what follows the last entry.
+pub(super) fn decode_front(bytes: &[u8]) -> Result<(Tree, usize), Error> {
     let mut reader = Reader::new(bytes);
-    if bytes.len() as u64 > TREE_LEN_MAX || reader.take(MAGIC.len()).ok() != Some(MAGIC) {
+    if reader.take(MAGIC.len()).ok() != Some(MAGIC) {
         return Err(Error::Magic);
     }
     let count = reader.varint_max(TREE_ENTRIES_MAX as u64, "too many entries")? as usize;
@@ -98,10 +113,7 @@ pub fn decode(bytes: &[u8]) -> Result<Tree, Error> {
         before = path.as_str().to_owned();
         entries.insert(path, read_kind(&mut reader)?);
     }
-    if !reader.is_at_end() {
-        return Err(reader.damaged("bytes behind the last entry"));
-    }
-    Ok(Tree::new(entries)?)
+    Ok((Tree::new(entries)?, reader.at))
 }
 
 fn read_path(reader: &mut Reader<'_>, before: &str) -> Result<RelPath, Error> {

@@ -95,6 +95,28 @@ pub fn unpack(packed: &[u8], digest: Digest, len: u64) -> Result<(Tree, Hint), E
     Ok((tree, hint))
 }
 
+/// The tree in `packed`, of which only the digest is known, and the hint behind it. For a store, which is given trees
+/// before it is given the releases that sign their lengths.
+///
+/// # Errors
+/// When it is another tree, or none; also when the tree and its hint together are longer than a tree may be.
+pub fn unpack_by_digest(packed: &[u8], digest: Digest) -> Result<(Tree, Hint), Error> {
+    let damaged = || Error::Compression { expected: TREE_LEN_MAX };
+    let decoder = zstd::stream::read::Decoder::with_buffer(packed).map_err(|_| damaged())?;
+    let mut bytes = Vec::new();
+    decoder.take(TREE_LEN_MAX + 1).read_to_end(&mut bytes).map_err(|_| damaged())?;
+    if bytes.len() as u64 > TREE_LEN_MAX {
+        return Err(damaged());
+    }
+    let (tree, len) = codec::decode_front(&bytes)?;
+    let found = Digest::of(&bytes[..len]);
+    if found != digest {
+        return Err(Error::Digest { expected: digest, found });
+    }
+    let hint = read_hint(&bytes[len..], &tree.blobs()).unwrap_or_default();
+    Ok((tree, hint))
+}
+
 fn read_hint(tail: &[u8], blobs: &BTreeMap<Digest, u64>) -> Result<Hint, codec::Error> {
     let mut reader = Reader::new(tail);
     let mut hint = Hint::new();
@@ -124,6 +146,7 @@ mod tests {
                 .collect();
             let packed = pack(&tree, &hint);
             let len = codec::encode(&tree).len() as u64;
+            prop_assert_eq!(unpack_by_digest(&packed, tree.digest()).unwrap(), (tree.clone(), hint.clone()));
             prop_assert_eq!(unpack(&packed, tree.digest(), len).unwrap(), (tree, hint));
         }
 
@@ -134,6 +157,9 @@ mod tests {
             let at = at.index(packed.len());
             packed[at] = byte;
             if let Ok((other, _)) = unpack(&packed, tree.digest(), len) {
+                prop_assert_eq!(&other, &tree);
+            }
+            if let Ok((other, _)) = unpack_by_digest(&packed, tree.digest()) {
                 prop_assert_eq!(other, tree);
             }
         }
