@@ -223,15 +223,8 @@ impl Inner {
 
     /// Gives a spool its name, unless something has it.
     fn name(&self, spool: &Spool, key: &Key, path: &Path) -> Result<Created, Error> {
-        self.make_dirs(parent(path))?;
         let _mine = self.shard(key);
-        let mut linked = self.disk.link(spool.path(), path);
-        if linked.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
-            // Somebody has removed the directory meanwhile.
-            self.durable().clear();
-            self.make_dirs(parent(path))?;
-            linked = self.disk.link(spool.path(), path);
-        }
+        let linked = self.in_dir(path, || self.disk.link(spool.path(), path))?;
         match linked {
             Ok(()) => Ok(Created::New),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match fs::symlink_metadata(path) {
@@ -259,9 +252,23 @@ impl Inner {
 
     /// Gives a spool its name, whatever has it. The caller holds the key's lock.
     fn replace(&self, spool: &Spool, path: &Path) -> Result<(), Error> {
-        self.make_dirs(parent(path))?;
-        self.disk.rename(spool.path(), path).map_err(|e| Error::io(path, e))?;
+        let renamed = self.in_dir(path, || self.disk.rename(spool.path(), path))?;
+        renamed.map_err(|e| Error::io(path, e))?;
         self.sync_dir(parent(path))
+    }
+
+    /// Does `action`, which makes the name `path`, in a directory that is there and durable.
+    fn in_dir(&self, path: &Path, action: impl Fn() -> io::Result<()>) -> Result<io::Result<()>, Error> {
+        self.make_dirs(parent(path))?;
+        match action() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // Somebody has removed the directory since we made it.
+                self.durable().clear();
+                self.make_dirs(parent(path))?;
+                Ok(action())
+            }
+            done => Ok(done),
+        }
     }
 
     fn sync_dir(&self, dir: &Path) -> Result<(), Error> {
