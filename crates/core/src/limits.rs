@@ -80,3 +80,7 @@ pub const MISSING_BATCH_MAX: usize = 10_000;
 
 /// Largest body of an API call that is not an upload, in bytes.
 pub const API_BODY_LEN_MAX: usize = 16 << 20;
+
+/// Largest window that a zstd frame may ask for, as a power of two: 8 MiB. It bounds what a decoder allocates, once for
+/// each of its threads; the levels that publishers use (up to 19) stay within it.
+pub const ZSTD_WINDOW_LOG_MAX: u32 = 23;
