@@ -6,16 +6,20 @@
 //!
 //! - [`keys`]: key files, and the directory that holds an app's keys and what was believed last;
 //! - [`remote`], [`http`]: the server, as a publisher sees it;
-//! - `create`: a new app; `publish`: a new release; `pin`: a release that is to stay;
+//! - [`base`]: the app as it is, verified; [`sign`]: what is signed on top of it;
+//! - [`create`]: a new app; `publish`: a new release; `pin`: a release that is to stay;
 //! - `notes`: what is new, as people write it down;
 //! - `folder`: a folder that publishes itself.
 #![forbid(unsafe_code)]
 
+pub mod base;
+pub mod create;
 pub mod http;
 pub mod keys;
 mod pem;
 pub mod progress;
 pub mod remote;
+pub mod sign;
 
 pub use progress::{Phase, Progress, Silent};
 pub use remote::{Remote, RemoteError};

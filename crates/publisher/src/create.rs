@@ -1,0 +1,169 @@
+//! A new app: keys, the first root, the first targets.
+//!
+//! The private keys are made here and stay here; the server makes the app's online key and tells its public half. What
+//! was signed is kept before it is sent, so that a creation that was interrupted anywhere is finished by doing it again:
+//! the same keys, and the same root.
+
+use updraft_core::Timestamp;
+use updraft_core::api::FirstMetadata;
+use updraft_core::digest::Sha256;
+use updraft_core::key::PublicKey;
+use updraft_core::layout;
+use updraft_core::limits::ROOT_LEN_MAX;
+use updraft_core::name::AppName;
+use updraft_core::signed::Envelope;
+use updraft_core::trust::{Role, Root, Targets};
+
+use crate::base::{self, Base};
+use crate::keys::{self, Keys, Keystore, Passphrases};
+use crate::remote::{Remote, RemoteError};
+use crate::sign::{ROOT_LIFE_DAYS, TARGETS_LIFE_DAYS, after_days, text_of};
+
+/// Why an app was not created.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The name is taken.
+    #[error(
+        "app {app} exists on the server, and was not created with the keys in {dir}; \
+         choose another name, or use the directory with its own keys"
+    )]
+    Exists {
+        /// The app.
+        app: AppName,
+        /// The key directory.
+        dir: std::path::PathBuf,
+    },
+    /// The keys made an app that this server does not have.
+    #[error(
+        "{dir}: these keys made an app already, which this server does not have; \
+         restore the server's data, or use another key directory for a new app"
+    )]
+    KeysInUse {
+        /// The key directory.
+        dir: std::path::PathBuf,
+    },
+    /// The keys cannot be made or used.
+    #[error(transparent)]
+    Keys(#[from] keys::Error),
+    /// The server cannot be asked, or says no.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    /// The app was created, and what the server has of it is not believed.
+    #[error(transparent)]
+    Base(#[from] base::Error),
+}
+
+/// An app that exists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Created {
+    /// Its name.
+    pub app: AppName,
+    /// SHA-256 of its first root: what its devices are told to compare.
+    pub root_sha256: Sha256,
+    /// Whether it existed already, created with these keys.
+    pub existed: bool,
+}
+
+/// Creates `app`, or finishes what an interrupted creation began. An app that these keys created before is success.
+///
+/// # Errors
+/// When the name is taken, the keys cannot be kept, or the server says no.
+pub fn create(
+    remote: &dyn Remote,
+    app: &AppName,
+    keystore: &Keystore,
+    passphrases: &dyn Passphrases,
+    now: Timestamp,
+) -> Result<Created, Error> {
+    let lock = keystore.lock()?;
+    let known = keystore.first_root()?;
+    let existed = known.is_some();
+    let root = match known {
+        Some(root) => found_again(remote, app, keystore, root)?,
+        None => make(remote, app, keystore, passphrases, now)?,
+    };
+    drop(lock);
+    // The server said that it has it; believe that as a device would.
+    Base::read(remote, app, keystore, now)?;
+    Ok(Created { app: app.clone(), root_sha256: Sha256::of(&root), existed })
+}
+
+/// The root of an app that these keys created, if the server has that app.
+fn found_again(remote: &dyn Remote, app: &AppName, keystore: &Keystore, root: Vec<u8>) -> Result<Vec<u8>, Error> {
+    match first_root(remote, app)? {
+        Some(theirs) if theirs == root => Ok(root),
+        Some(_) => Err(Error::Exists { app: app.clone(), dir: keystore.dir().to_owned() }),
+        None => Err(Error::KeysInUse { dir: keystore.dir().to_owned() }),
+    }
+}
+
+fn make(
+    remote: &dyn Remote,
+    app: &AppName,
+    keystore: &Keystore,
+    passphrases: &dyn Passphrases,
+    now: Timestamp,
+) -> Result<Vec<u8>, Error> {
+    let pending = keystore.pending()?;
+    let first = match remote.propose_app(app) {
+        Ok(online) => match pending.filter(|first| is_for(first, &online)) {
+            Some(first) => first,
+            None => {
+                let keys = keystore.create_keys(passphrases)?;
+                let first = first_metadata(&keys, &online, now);
+                keystore.set_pending(&first)?;
+                first
+            }
+        },
+        // It exists. Was that us, before we were interrupted?
+        Err(RemoteError::Conflict { .. }) => return settle(remote, app, keystore, pending),
+        Err(error) => return Err(error.into()),
+    };
+    match remote.create_app(app, &first) {
+        // The answer to an attempt that succeeded may have been lost.
+        Ok(_) | Err(RemoteError::Conflict { .. }) => settle(remote, app, keystore, Some(first)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The app exists: if its root is the one that was pending here, it is ours.
+fn settle(
+    remote: &dyn Remote,
+    app: &AppName,
+    keystore: &Keystore,
+    pending: Option<FirstMetadata>,
+) -> Result<Vec<u8>, Error> {
+    let ours = pending.map(|first| first.root.into_bytes());
+    match (ours, first_root(remote, app)?) {
+        (Some(ours), Some(theirs)) if ours == theirs => {
+            keystore.settle(&ours)?;
+            Ok(ours)
+        }
+        _ => Err(Error::Exists { app: app.clone(), dir: keystore.dir().to_owned() }),
+    }
+}
+
+fn first_root(remote: &dyn Remote, app: &AppName) -> Result<Option<Vec<u8>>, RemoteError> {
+    remote.read(&layout::first_root(app), ROOT_LEN_MAX)
+}
+
+/// Whether what was signed earlier names this online key: a server that lost its data proposes another one.
+fn is_for(first: &FirstMetadata, online: &PublicKey) -> bool {
+    let root = Envelope::parse(first.root.as_bytes(), ROOT_LEN_MAX).and_then(|envelope| envelope.content::<Root>());
+    root.is_ok_and(|root| root.roles.get("timestamp").is_some_and(|role| role.keyids == [online.id()]))
+}
+
+/// The first root and the first targets of an app, signed.
+pub(crate) fn first_metadata(keys: &Keys, online: &PublicKey, now: Timestamp) -> FirstMetadata {
+    let online_only = std::slice::from_ref(online);
+    let root = Root::new(1, after_days(now, ROOT_LIFE_DAYS))
+        .with_role(&Role::Root, &[keys.root.public()], 1)
+        .with_role(&Role::Targets, &[keys.targets.public()], 1)
+        .with_role(&Role::Snapshot, online_only, 1)
+        .with_role(&Role::Timestamp, online_only, 1);
+    let targets = Targets::new(1, after_days(now, TARGETS_LIFE_DAYS)).with_channels_role(online);
+    FirstMetadata {
+        root: text_of(&Envelope::new(&root).sign(&keys.root)),
+        targets: text_of(&Envelope::new(&targets).sign(&keys.targets)),
+    }
+}
