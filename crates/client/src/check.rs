@@ -1,0 +1,255 @@
+//! Whether there is something new, and what it would cost.
+//!
+//! A check asks for metadata and one release document, never for a tree: what it costs does not grow with the number of
+//! files or of past releases. So the price it names is a bound ("at most") until the tree is at hand.
+
+use updraft_core::Timestamp;
+use updraft_core::channel::{self, Channel, Device, Pick};
+use updraft_core::layout;
+use updraft_core::limits::RELEASE_LEN_MAX;
+use updraft_core::name::{ChannelName, Platform};
+use updraft_core::plan::Plan;
+use updraft_core::release::{Notes, Release, ReleaseName};
+use updraft_core::trust::{Role, Trusted};
+use updraft_core::version::Version;
+
+use crate::belief::{self, Kept, Place};
+
+/// Why a check came to no verdict.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The publisher's word could not be had, or is not believed.
+    #[error(transparent)]
+    Belief(#[from] belief::Error),
+    /// There is no such channel.
+    #[error("there is no channel {channel}; {}", known(.channels))]
+    NoChannel {
+        /// The channel that this device follows.
+        channel: ChannelName,
+        /// The channels that there are; at most ten.
+        channels: Vec<String>,
+    },
+    /// The channel says what it may not say.
+    #[error("channel {channel}: {reason}")]
+    Channel {
+        /// The channel that this device follows.
+        channel: ChannelName,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The release document is not what was signed.
+    #[error("release {name}: {reason}")]
+    Release {
+        /// The release.
+        name: ReleaseName,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+fn known(channels: &[String]) -> String {
+    if channels.is_empty() {
+        "nothing has been put on any channel yet".to_owned()
+    } else {
+        format!("there are: {}", channels.join(", "))
+    }
+}
+
+/// How many bytes a release costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Price {
+    /// Bytes to fetch.
+    pub fetch_bytes: u64,
+    /// Bytes that a download of everything would fetch.
+    pub full_bytes: u64,
+    /// Whether `fetch_bytes` is what will travel; otherwise it is the most that can.
+    pub exact: bool,
+}
+
+impl Price {
+    /// The most that `release` can cost.
+    pub fn at_most(release: &Release) -> Self {
+        Self { fetch_bytes: release.tree.stored, full_bytes: release.tree.stored, exact: false }
+    }
+
+    /// Bytes that need not be fetched.
+    pub fn saved_bytes(&self) -> u64 {
+        self.full_bytes.saturating_sub(self.fetch_bytes)
+    }
+
+    /// The same in percent of the full download, rounded down: 100 is said only when nothing is fetched at all.
+    pub fn saved_percent(&self) -> u8 {
+        if self.full_bytes == 0 {
+            return if self.fetch_bytes == 0 { 100 } else { 0 };
+        }
+        let percent = u128::from(self.saved_bytes()) * 100 / u128::from(self.full_bytes);
+        u8::try_from(percent).expect("a part of a whole is at most 100 percent")
+    }
+}
+
+impl From<&Plan> for Price {
+    fn from(plan: &Plan) -> Self {
+        Self { fetch_bytes: plan.fetch_bytes(), full_bytes: plan.full_bytes, exact: plan.is_exact() }
+    }
+}
+
+/// What a check found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// There is a release for this device.
+    Available(Update),
+    /// This device has the newest release for it.
+    Current {
+        /// The version that it has.
+        version: Version,
+    },
+    /// This device has something newer than its channel, and stays there: versions only go forward.
+    Ahead {
+        /// The version that it has.
+        version: Version,
+        /// What the channel has.
+        channel: ReleaseName,
+    },
+    /// The channel has nothing for this platform.
+    NotForPlatform {
+        /// What this device is.
+        platform: Platform,
+        /// What the channel has something for.
+        platforms: Vec<Platform>,
+    },
+}
+
+/// A release for this device: verified, chosen, not yet fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Update {
+    pub(crate) release: Release,
+    /// The exact bytes of the release document.
+    pub(crate) document: Vec<u8>,
+    pub(crate) price: Price,
+    pub(crate) rejected: bool,
+}
+
+impl Update {
+    /// Everything that its publisher says of it.
+    pub fn release(&self) -> &Release {
+        &self.release
+    }
+
+    /// Its version.
+    pub fn version(&self) -> &Version {
+        &self.release.version
+    }
+
+    /// What is new, in Markdown.
+    pub fn notes(&self) -> &Notes {
+        &self.release.notes
+    }
+
+    /// What it costs this device.
+    pub fn price(&self) -> Price {
+        self.price
+    }
+
+    /// Whether this device had it before and went back because it was never confirmed: a person may want it again, a
+    /// program should wait for the next one.
+    pub fn was_rejected(&self) -> bool {
+        self.rejected
+    }
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asker<'a> {
+    pub(crate) channel: &'a ChannelName,
+    pub(crate) platform: &'a Platform,
+    pub(crate) version: Option<&'a Version>,
+}
+
+/// Asks `place` what it has for `asker`.
+pub(crate) fn check(place: Place<'_>, asker: Asker<'_>, kept: &mut Kept<'_>, now: Timestamp) -> Result<Verdict, Error> {
+    let trusted = belief::refresh(place, kept, now)?;
+    let name = match choose(&trusted, asker)? {
+        Pick::Release(name) => name,
+        Pick::Current => return Ok(Verdict::Current { version: had(asker) }),
+        Pick::Ahead { channel } => return Ok(Verdict::Ahead { version: had(asker), channel }),
+        Pick::NotForPlatform { platforms } => {
+            return Ok(Verdict::NotForPlatform { platform: asker.platform.clone(), platforms });
+        }
+    };
+    let (release, document) = read_release(&trusted, &name, asker.channel, place, kept)?;
+    let price = Price::at_most(&release);
+    Ok(Verdict::Available(Update { release, document, price, rejected: false }))
+}
+
+fn had(asker: Asker<'_>) -> Version {
+    asker.version.cloned().expect("only a device that has a version is current or ahead")
+}
+
+/// What the channel has for `asker`.
+pub(crate) fn choose(trusted: &Trusted, asker: Asker<'_>) -> Result<Pick, Error> {
+    let targets = trusted.targets(&Role::channels()).map(|targets| &targets.targets);
+    let target = targets.and_then(|targets| targets.get(&Channel::target_path(asker.channel)));
+    let Some(custom) = target.and_then(|target| target.custom.clone()) else {
+        let names = targets.into_iter().flat_map(|targets| targets.keys());
+        let channels = names.filter_map(|path| path.strip_prefix("channels/")).take(10).map(str::to_owned).collect();
+        return Err(Error::NoChannel { channel: asker.channel.clone(), channels });
+    };
+    let fail = |reason: String| Error::Channel { channel: asker.channel.clone(), reason };
+    let document: Channel = serde_json::from_value(custom).map_err(|error| fail(error.to_string()))?;
+    if document.format != 1 {
+        return Err(fail(format!("format {} is newer than this program: update it", document.format)));
+    }
+    Ok(channel::pick(&document, &Device { platform: asker.platform, version: asker.version }))
+}
+
+/// The document of the release `name`: what targets say of it is compared with every byte.
+fn read_release(
+    trusted: &Trusted,
+    name: &ReleaseName,
+    channel: &ChannelName,
+    place: Place<'_>,
+    kept: &mut Kept<'_>,
+) -> Result<(Release, Vec<u8>), Error> {
+    let fail = |reason: &str| Error::Release { name: name.clone(), reason: reason.to_owned() };
+    let targets = trusted.targets(&Role::Targets).map(|targets| &targets.targets);
+    let target = targets.and_then(|targets| targets.get(&name.target_path()));
+    // Only the publisher says what exists: a channel that points elsewhere is not followed.
+    let target = target.ok_or_else(|| fail("the channel points at it, but the publisher does not list it"))?;
+    let document = match kept.release(target) {
+        Some(document) => document,
+        None => {
+            let sha256 = target.hashes.sha256.ok_or_else(|| fail("it is listed without a SHA-256"))?;
+            if target.length > RELEASE_LEN_MAX {
+                return Err(fail("its document is listed as longer than 1 MiB"));
+            }
+            let key = layout::release(place.app, name, sha256);
+            let found = place.fetcher.get(&key, target.length).map_err(belief::Error::from)?;
+            let incomplete = || belief::Error::Incomplete { at: place.at.to_owned(), what: key.to_string() };
+            let document = found.ok_or_else(incomplete)?;
+            if !target.matches(&document) {
+                return Err(fail("its document is not the one that was signed"));
+            }
+            kept.keep_release(&document).map_err(belief::Error::from)?;
+            document
+        }
+    };
+    let release = Release::decode(&document, place.app, name).map_err(|error| fail(&error.to_string()))?;
+    if !release.allows_channel(channel) {
+        return Err(fail(&format!("its publisher does not allow it on channel {channel}")));
+    }
+    Ok((release, document))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn savings_are_never_overstated() {
+        let price = |fetch_bytes, full_bytes| Price { fetch_bytes, full_bytes, exact: true };
+        assert_eq!(price(2_000_000, 28_000_000).saved_percent(), 92);
+        assert_eq!(price(1, u64::MAX).saved_percent(), 99);
+        assert_eq!((price(5, 4).saved_bytes(), price(5, 4).saved_percent()), (0, 0));
+        assert_eq!((price(0, 0).saved_percent(), price(0, 9).saved_percent()), (100, 100));
+    }
+}

@@ -1,0 +1,379 @@
+//! The updater of one installed directory.
+//!
+//! It holds the rooms together and decides nothing itself: [`check`](crate::check) says what is new,
+//! [`download`](crate::download) makes a [`Staged`] of it, [`install`](crate::install) switches to it. Nothing runs in the
+//! background, nothing is printed, and one process at a time may hold an [`Updater`] for a directory.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Serialize;
+use updraft_core::Timestamp;
+use updraft_core::channel::Pick;
+use updraft_core::name::{AppName, ChannelName, Platform};
+use updraft_core::plan::{self, Offers};
+use updraft_core::release::ReleaseName;
+use updraft_core::trust::{Role, Trusted};
+use updraft_core::version::Version;
+
+use crate::belief::{self, Kept, Pin, Place};
+use crate::check::{self, Asker, Price, Update, Verdict};
+use crate::download;
+use crate::error::Error;
+use crate::fetch::clock::Clock;
+use crate::fetch::{self, Cancel, Fetcher, Transport};
+use crate::home::{Access, Home, Settings};
+use crate::install::{self, Applied, Confirmation, Recovered, Start, Way};
+use crate::progress::{Phase, Progress};
+use crate::source::{self, Source};
+use crate::staged::Staged;
+
+/// Threads of a download, unless told otherwise: enough to hide the way to the server and back, few enough to be polite.
+const JOBS: usize = 4;
+
+/// How an updater talks to its source.
+#[derive(Debug, Clone)]
+pub struct OpenOptions {
+    /// Ask this source instead of the one that was installed from. It must be of the same app.
+    pub from: Option<Source>,
+    /// Files to fetch at the same time; with 1, everything happens on the calling thread.
+    pub jobs: usize,
+    /// Fetch at most this many bytes per second, all threads together.
+    pub bytes_per_sec: Option<u64>,
+    /// What this program calls itself in requests.
+    pub user_agent: String,
+    /// Stops what runs.
+    pub cancel: Cancel,
+    /// Fetch through this, whatever the source is.
+    pub transport: Option<Arc<dyn Transport>>,
+    /// Wait by this clock.
+    pub clock: Option<Arc<dyn Clock>>,
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        Self {
+            from: None,
+            jobs: JOBS,
+            bytes_per_sec: None,
+            user_agent: concat!("updraft/", env!("CARGO_PKG_VERSION")).to_owned(),
+            cancel: Cancel::default(),
+            transport: None,
+            clock: None,
+        }
+    }
+}
+
+impl OpenOptions {
+    fn fetcher(&self, source: &Source) -> Fetcher {
+        let jobs = self.jobs.max(1);
+        let transport = self.transport.clone().unwrap_or_else(|| source.transport(&self.user_agent, jobs));
+        let fetcher = Fetcher::new(transport, self.cancel.clone()).with_limit(self.bytes_per_sec);
+        match &self.clock {
+            Some(clock) => fetcher.with_clock(Arc::clone(clock)),
+            None => fetcher,
+        }
+    }
+}
+
+/// What to install, and whom to trust.
+#[derive(Debug, Clone)]
+pub struct InstallOptions {
+    /// Where the app comes from, now and later.
+    pub source: Source,
+    /// How the publisher's first root is known.
+    pub pin: Pin,
+    /// The channel to follow.
+    pub channel: ChannelName,
+    /// What this device is.
+    pub platform: Platform,
+    /// Take over what lies in the directory already.
+    pub adopt: bool,
+    /// Change the directory file by file even where it could be exchanged whole.
+    pub in_place: bool,
+    /// How to talk to the source this time; `from` has no meaning here.
+    pub open: OpenOptions,
+}
+
+impl InstallOptions {
+    /// The channel `stable` of the app at `source`, for the platform that this program was built for.
+    pub fn new(source: Source, pin: Pin) -> Self {
+        Self {
+            source,
+            pin,
+            channel: ChannelName::stable(),
+            platform: Platform::this(),
+            adopt: false,
+            in_place: false,
+            open: OpenOptions::default(),
+        }
+    }
+}
+
+/// What is installed, from where, and how it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Status {
+    /// The app.
+    pub app: AppName,
+    /// The version that is installed; `None` before the first download is complete.
+    pub version: Option<Version>,
+    /// What this device is.
+    pub platform: Platform,
+    /// The channel that is followed.
+    pub channel: ChannelName,
+    /// Where it comes from.
+    pub source: String,
+    /// The random name of this installation.
+    pub device: String,
+    /// How the directory is updated, and why.
+    pub way: Way,
+    /// The release that can be gone back to.
+    pub previous: Option<ReleaseName>,
+    /// Whether the installed release is known to be good; `None` before there is one.
+    pub confirmation: Option<Confirmation>,
+    /// The release that was rolled back from because it was never confirmed.
+    pub rejected: Option<ReleaseName>,
+    /// Since when the publisher's word is out of date; `None` while it is fresh, or was never had.
+    pub stale_since: Option<Timestamp>,
+    /// Until when the publisher's word is fresh.
+    pub fresh_until: Option<Timestamp>,
+}
+
+/// The updater of one installed directory.
+#[derive(Debug)]
+pub struct Updater {
+    home: Home,
+    source: String,
+    fetcher: Fetcher,
+    jobs: usize,
+    adopt: bool,
+    recovered: Recovered,
+}
+
+impl Updater {
+    /// Prepares `dir` for its first release: the root is pinned, and nothing is laid into `dir` yet.
+    ///
+    /// # Errors
+    /// When the source cannot be reached or shows another root than the pinned one, something is installed in `dir`
+    /// already, or it holds files and is not to be adopted.
+    pub fn install(dir: &Path, options: InstallOptions) -> Result<Self, Error> {
+        let InstallOptions { source, pin, channel, platform, adopt, in_place, open } = options;
+        let (at, app) = (source.to_string(), source.app().clone());
+        let fetcher = open.fetcher(&source);
+        let root = belief::first_root(Place { app: &app, at: &at, fetcher: &fetcher }, &pin)?;
+        let device = random_name();
+        let settings = Settings { format: 1, app, source: at.clone(), channel, platform, device, in_place };
+        let mut home = Home::create(dir, settings)?;
+        let recovered = install::recover(&mut home)?;
+        install::ready(&home, adopt)?;
+        Kept::new(&home.trust()?).pin(&root).map_err(belief::Error::from)?;
+        Ok(Self { home, source: at, fetcher, jobs: open.jobs.max(1), adopt, recovered })
+    }
+
+    /// Opens what is installed in `dir`, to change it. An update that was interrupted is finished or taken back first.
+    ///
+    /// # Errors
+    /// When nothing is installed there, another process changes it, or the source is of another app.
+    pub fn open(dir: &Path, options: OpenOptions) -> Result<Self, Error> {
+        let mut home = Home::open(dir, Access::Change)?;
+        let recovered = install::recover(&mut home)?;
+        let source = match &options.from {
+            Some(source) => source.clone(),
+            None => Source::from_settings(&home.settings().source)?,
+        };
+        let (found, expected) = (source.app().clone(), home.settings().app.clone());
+        if found != expected {
+            return Err(source::Error::OtherApp { at: source.to_string(), found, expected }.into());
+        }
+        let fetcher = options.fetcher(&source);
+        let jobs = options.jobs.max(1);
+        Ok(Self { home, source: source.to_string(), fetcher, jobs, adopt: false, recovered })
+    }
+
+    /// What opening the directory found and did about an interrupted update.
+    pub fn recovered(&self) -> &Recovered {
+        &self.recovered
+    }
+
+    /// The installed directory and the updater's own folder.
+    pub fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// Whether there is something new. Asks for at most a handful of small files, never for a list of files.
+    ///
+    /// # Errors
+    /// When the source cannot be reached, is not believed, or has been silent for too long ([`Error::class`]).
+    pub fn check(&mut self, now: Timestamp) -> Result<Verdict, Error> {
+        let trust = self.home.trust()?;
+        let record = self.home.record()?;
+        let version = record.as_ref().map(|record| &record.release.version);
+        let verdict = check::check(self.place(), self.asker(version), &mut Kept::new(&trust), now)?;
+        let Verdict::Available(mut update) = verdict else {
+            return Ok(verdict);
+        };
+        update.rejected = install::rejected(&self.home)?.is_some_and(|rejected| rejected == update.release.name());
+        // With the list of files at hand, from a download that was begun, the price is known.
+        if let Some(kept) = download::kept_tree(&update.release.tree, &self.home.downloads()?) {
+            let have = install::have(&self.home, &kept.tree)?;
+            update.price = Price::from(&plan::plan(&have, &kept.tree, &Offers { blobs: kept.hint }));
+        }
+        Ok(Verdict::Available(update))
+    }
+
+    /// Fetches what `update` needs and is not here yet, and verifies it. What was fetched before an error, or before a
+    /// cancellation, is not fetched again.
+    ///
+    /// # Errors
+    /// When the source fails for good, sends something else than what was signed, or the disk is too small.
+    pub fn download(&mut self, update: &Update, progress: &dyn Progress) -> Result<Staged, Error> {
+        progress.phase(Phase::Planning);
+        let downloads = self.home.downloads()?;
+        let fetched = download::tree(self.place(), &update.release.tree, &downloads)?;
+        let have = install::have(&self.home, &fetched.tree)?;
+        let plan = plan::plan(&have, &fetched.tree, &Offers { blobs: fetched.hint });
+        progress.planned(&Price::from(&plan));
+        progress.phase(Phase::Fetching);
+        download::blobs(self.place(), &plan, &downloads, self.jobs, progress)?;
+        Ok(Staged {
+            release: update.release.clone(),
+            document: update.document.clone(),
+            tree: fetched.tree,
+            packed_tree: fetched.packed,
+            plan,
+        })
+    }
+
+    /// Switches to what was downloaded; the release before is kept for [`Self::rollback`].
+    ///
+    /// Asks first, with one small request, whether the channel still offers it: a download may have taken days. When the
+    /// source cannot be reached, what was believed last decides, while it is fresh.
+    ///
+    /// # Errors
+    /// [`Error::Superseded`] when the channel offers something else by now; otherwise when it cannot be installed, and
+    /// then what was installed still is.
+    pub fn apply(&mut self, staged: Staged, options: &install::Options, now: Timestamp) -> Result<Applied, Error> {
+        self.recheck(&staged, now)?;
+        let options = install::Options { adopt: options.adopt || self.adopt, ..options.clone() };
+        let applied = install::apply(&mut self.home, staged, &options)?;
+        download::clear(&self.home.downloads()?)?;
+        Ok(applied)
+    }
+
+    fn recheck(&self, staged: &Staged, now: Timestamp) -> Result<(), Error> {
+        let trust = self.home.trust()?;
+        let mut kept = Kept::new(&trust);
+        let trusted = match belief::refresh(self.place(), &mut kept, now) {
+            Err(error @ belief::Error::Fetch(fetch::Error::Unreachable { .. } | fetch::Error::Status { .. })) => {
+                belief::recall(&mut kept, now)?.ok_or(error)?
+            }
+            refreshed => refreshed?,
+        };
+        let record = self.home.record()?;
+        let version = record.as_ref().map(|record| &record.release.version);
+        let name = staged.release.name();
+        let offered = check::choose(&trusted, self.asker(version))?;
+        if offered == Pick::Release(name.clone()) && lists(&trusted, &name, &staged.document) {
+            return Ok(());
+        }
+        Err(Error::Superseded { staged: Box::new(name) })
+    }
+
+    /// The installed release is good: it is not rolled back at the next start.
+    ///
+    /// # Errors
+    /// When the updater's own folder cannot be written.
+    pub fn confirm(&mut self) -> Result<(), Error> {
+        Ok(install::confirm(&mut self.home)?)
+    }
+
+    /// Goes back to the release before.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be switched to.
+    pub fn rollback(&mut self, options: &install::Options) -> Result<Applied, Error> {
+        Ok(install::rollback(&mut self.home, options)?)
+    }
+
+    /// The app is about to be started: begins the trial of a release that waits for [`Self::confirm`], or goes back to
+    /// the one before when the last trial was never confirmed.
+    ///
+    /// # Errors
+    /// When the updater's own folder cannot be written, or the release before cannot be switched to.
+    pub fn begin_start(&mut self) -> Result<Start, Error> {
+        Ok(install::begin_start(&mut self.home)?)
+    }
+
+    /// What is installed, from where, and how it stands.
+    ///
+    /// # Errors
+    /// When the updater's own folder cannot be read.
+    pub fn status(&self, now: Timestamp) -> Result<Status, Error> {
+        status_of(&self.home, now)
+    }
+
+    fn place(&self) -> Place<'_> {
+        Place { app: &self.home.settings().app, at: &self.source, fetcher: &self.fetcher }
+    }
+
+    fn asker<'a>(&'a self, version: Option<&'a Version>) -> Asker<'a> {
+        let settings = self.home.settings();
+        Asker { channel: &settings.channel, platform: &settings.platform, version }
+    }
+}
+
+/// What is installed in `dir`, from where, and how it stands. Changes nothing, and works while another process updates.
+///
+/// # Errors
+/// When nothing is installed there, or the updater's own folder cannot be read.
+pub fn status(dir: &Path, now: Timestamp) -> Result<Status, Error> {
+    status_of(&Home::open(dir, Access::Read)?, now)
+}
+
+fn status_of(home: &Home, now: Timestamp) -> Result<Status, Error> {
+    let record = home.record()?;
+    let trust = home.trust()?;
+    let (stale_since, fresh_until) = match belief::recall(&mut Kept::new(&trust), now) {
+        Ok(trusted) => (None, trusted.as_ref().and_then(fresh_until)),
+        Err(belief::Error::Stale { since, .. }) => (Some(since), None),
+        Err(error) => return Err(error.into()),
+    };
+    let settings = home.settings();
+    Ok(Status {
+        app: settings.app.clone(),
+        platform: settings.platform.clone(),
+        channel: settings.channel.clone(),
+        source: settings.source.clone(),
+        device: settings.device.clone(),
+        way: install::probe(home)?,
+        previous: install::slot(home)?,
+        confirmation: record.as_ref().map(|_| install::confirmation(home)).transpose()?,
+        rejected: install::rejected(home)?,
+        version: record.map(|record| record.release.version),
+        stale_since,
+        fresh_until,
+    })
+}
+
+/// When the first of the documents that a check needs expires.
+fn fresh_until(trusted: &Trusted) -> Option<Timestamp> {
+    let targets = [Role::Targets, Role::channels()];
+    let targets = targets.iter().filter_map(|role| trusted.targets(role)).map(|targets| targets.expires.at());
+    let snapshot = trusted.snapshot().map(|snapshot| snapshot.expires.at());
+    let timestamp = trusted.timestamp().map(|timestamp| timestamp.expires.at());
+    [snapshot, timestamp].into_iter().flatten().chain(targets).chain([trusted.root().expires.at()]).min()
+}
+
+/// Whether the publisher still lists the release with this document.
+fn lists(trusted: &Trusted, name: &ReleaseName, document: &[u8]) -> bool {
+    let targets = trusted.targets(&Role::Targets).map(|targets| &targets.targets);
+    targets.and_then(|targets| targets.get(&name.target_path())).is_some_and(|target| target.matches(document))
+}
+
+/// A name for this installation: 64 random bits, tied to nothing.
+fn random_name() -> String {
+    let mut bytes = [0; 8];
+    // Without a random source the name stays empty of meaning; it only tells installations apart in statistics.
+    let _ = getrandom::fill(&mut bytes);
+    hex::encode(bytes)
+}
