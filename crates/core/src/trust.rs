@@ -164,6 +164,10 @@ impl Trusted {
             return Err(Error::Format { role: Role::Root, reason });
         }
         self.root = Believed { bytes: bytes.to_vec(), content };
+        // TUF 5.3 comes before 5.4: what was believed under the old root has to be shown anew.
+        self.timestamp = None;
+        self.snapshot = None;
+        self.targets.clear();
         Ok(())
     }
 
@@ -175,7 +179,8 @@ impl Trusted {
         self.fresh(Role::Root, &self.root.content.expires)
     }
 
-    /// Takes a timestamp (TUF 5.4). The one that is believed already, byte for byte, is taken again.
+    /// Takes a timestamp (TUF 5.4). One of the version that is believed already is nothing new: the believed one stays,
+    /// whatever the other says.
     ///
     /// # Errors
     /// When it is not believed, or is expired; an expired one is kept to compare with, and grants nothing.
@@ -185,8 +190,11 @@ impl Trusted {
         // TUF 5.4.2: signed by the keys that root names.
         verify_with_root(&envelope, &self.root.content, role.clone())?;
         if let Some(old) = self.timestamp.as_ref().map(|believed| &believed.content) {
-            // TUF 5.4.3.1: never an older timestamp.
+            // TUF 5.4.3.1: never an older timestamp, and an equal one is not looked at.
             not_older(role.clone(), content.version, old.version)?;
+            if content.version == old.version {
+                return self.fresh(role, &old.expires);
+            }
             // TUF 5.4.3.2: nor one that names an older snapshot.
             not_older(Role::Snapshot, content.snapshot().version, old.snapshot().version)?;
         }
@@ -214,6 +222,8 @@ impl Trusted {
             return Err(Error::Mismatch { role, reason });
         }
         if let Some(old) = self.snapshot.as_ref().map(|believed| &believed.content) {
+            // Beyond TUF, which leaves this to the timestamp: a device may have lost that one and not this one.
+            not_older(role.clone(), content.version, old.version)?;
             // TUF 5.5.5: no role disappears, none goes back.
             for (name, old_meta) in &old.meta {
                 let role = Role::from_file_name(name);
@@ -224,6 +234,13 @@ impl Trusted {
             }
         }
         let expires = content.expires.clone();
+        // Targets that this snapshot does not name are not believed on account of an earlier one.
+        self.targets.retain(|role, believed| {
+            let meta = content.meta.get(&role.file_name());
+            meta.is_some_and(|meta| {
+                meta.check(role, &believed.bytes).is_ok() && meta.version == believed.content.version
+            })
+        });
         self.snapshot = Some(Believed { bytes: bytes.to_vec(), content });
         // TUF 5.5.6
         self.fresh(role, &expires)
@@ -261,6 +278,10 @@ impl Trusted {
         }
         // TUF 5.6.5
         self.fresh(role.clone(), &content.expires)?;
+        if *role == Role::Targets && self.bytes(role) != Some(bytes) {
+            // It may delegate to other keys now.
+            self.targets.clear();
+        }
         self.targets.insert(role.clone(), Believed { bytes: bytes.to_vec(), content });
         Ok(())
     }
@@ -282,14 +303,21 @@ impl Trusted {
     /// When there is no snapshot, it is not the one that the timestamp names, it has expired, or it does not name the role.
     pub fn named_targets(&self, role: &Role) -> Result<Meta, Error> {
         let unnamed = || Error::Unnamed { role: role.clone(), by: Role::Snapshot };
-        let snapshot = self.snapshot().ok_or_else(unnamed)?;
+        let Some(Believed { bytes, content: snapshot }) = &self.snapshot else { return Err(unnamed()) };
         self.fresh(Role::Snapshot, &snapshot.expires)?;
-        let named = self.named_snapshot()?.version;
-        if snapshot.version != named {
-            let reason = format!("version {} is at hand, {named} is named by timestamp", snapshot.version);
+        let named = self.named_snapshot()?;
+        named.check(&Role::Snapshot, bytes)?;
+        if snapshot.version != named.version {
+            let reason = format!("version {} is at hand, {} is named by timestamp", snapshot.version, named.version);
             return Err(Error::Mismatch { role: Role::Snapshot, reason });
         }
         snapshot.meta.get(&role.file_name()).cloned().ok_or_else(unnamed)
+    }
+
+    /// Whether these bytes, of a timestamp or a snapshot, are signed by the keys that root names for it.
+    fn is_signed(&self, role: &Role, bytes: &[u8]) -> bool {
+        let envelope = Envelope::parse(bytes, SNAPSHOT_LEN_MAX).ok();
+        envelope.is_some_and(|envelope| verify_with_root(&envelope, &self.root.content, role.clone()).is_ok())
     }
 
     fn verify_targets(&self, envelope: &Envelope, role: &Role, delegator: Option<&Role>) -> Result<(), Error> {

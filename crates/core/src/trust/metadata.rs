@@ -3,7 +3,7 @@
 //! Fields that are not known here are ignored when read, as the specification asks; signatures are verified over the
 //! bytes as they came, so nothing is lost by that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -127,6 +127,17 @@ fn check_version(version: u64) -> Result<(), String> {
     if version == 0 { Err("its version is 0".to_owned()) } else { Ok(()) }
 }
 
+/// TUF 4.3: a reader must know the specification that a file was written to; its major version decides.
+fn check_spec(spec_version: &str) -> Result<(), String> {
+    let numbers: Vec<&str> = spec_version.split('.').collect();
+    let is_version = numbers.iter().all(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
+    if !is_version || !(2..=3).contains(&numbers.len()) || numbers[0] != "1" {
+        let found: String = spec_version.chars().take(20).collect();
+        return Err(format!("it is written to version '{found}' of TUF; this program reads version 1"));
+    }
+    Ok(())
+}
+
 fn check_keys(keys: &RoleKeys, name: &str) -> Result<(), String> {
     if keys.threshold == 0 {
         return Err(format!("the threshold of {name} is 0"));
@@ -185,6 +196,7 @@ impl Root {
 impl Content for Root {
     const TYPE: &'static str = "root";
     fn check(&self) -> Result<(), String> {
+        check_spec(&self.spec_version)?;
         check_version(self.version)?;
         if !self.consistent_snapshot {
             return Err("it does not use consistent snapshots".to_owned());
@@ -279,6 +291,7 @@ impl TimestampMeta {
 impl Content for TimestampMeta {
     const TYPE: &'static str = "timestamp";
     fn check(&self) -> Result<(), String> {
+        check_spec(&self.spec_version)?;
         check_version(self.version)?;
         match self.meta.get("snapshot.json") {
             Some(meta) if self.meta.len() == 1 => check_version(meta.version),
@@ -317,6 +330,7 @@ impl Snapshot {
 impl Content for Snapshot {
     const TYPE: &'static str = "snapshot";
     fn check(&self) -> Result<(), String> {
+        check_spec(&self.spec_version)?;
         check_version(self.version)?;
         self.meta.values().try_for_each(|meta| check_version(meta.version))
     }
@@ -425,13 +439,18 @@ impl Targets {
 impl Content for Targets {
     const TYPE: &'static str = "targets";
     fn check(&self) -> Result<(), String> {
+        check_spec(&self.spec_version)?;
         check_version(self.version)?;
         let max = LIVE_RELEASES_MAX + CHANNELS_MAX;
         if self.targets.len() > max {
             return Err(format!("it lists {} targets; {max} are allowed", self.targets.len()));
         }
         let roles = self.delegations.iter().flat_map(|delegations| &delegations.roles);
+        let mut names = BTreeSet::new();
         for role in roles {
+            if !names.insert(&role.name) {
+                return Err(format!("it delegates to '{}' twice", role.name));
+            }
             if !matches!(Role::from_name(&role.name), Role::Delegated(_)) || role.name.is_empty() {
                 return Err(format!("it delegates to '{}', which is a top-level role", role.name));
             }

@@ -51,6 +51,14 @@ pub trait Cache {
     /// # Errors
     /// When they cannot be kept.
     fn store(&mut self, role: &Role, bytes: &[u8]) -> Result<(), Self::Error>;
+
+    /// Drops what was kept for `role`. Unless it is overridden, nothing is kept in its place: no bytes are no metadata.
+    ///
+    /// # Errors
+    /// When it cannot be dropped.
+    fn forget(&mut self, role: &Role) -> Result<(), Self::Error> {
+        self.store(role, b"")
+    }
 }
 
 /// Why a refresh did not come to its end.
@@ -130,7 +138,18 @@ impl<S: Source, C: Cache> Driver<'_, S, C> {
             let Some(bytes) = self.source.fetch(&file, ROOT_LEN_MAX).map_err(RefreshError::Source)? else {
                 break;
             };
+            let kept = [Role::Timestamp, Role::Snapshot].map(|role| (self.cache.load(&role).unwrap_or_default(), role));
+            let signed = |trusted: &Trusted| kept.each_ref().map(|(bytes, role)| trusted.is_signed(role, bytes));
+            let before = signed(&self.trusted);
             self.trusted.update_root(&bytes)?;
+            let after = signed(&self.trusted);
+            // TUF 5.3.11: the keys of timestamp or snapshot were replaced. Whoever had the old ones may have set both
+            // versions so high that nothing honest is ever newer, so both are forgotten; and before this root is kept,
+            // because afterwards nobody could tell.
+            if (0..kept.len()).any(|n| before[n] && !after[n]) {
+                self.cache.forget(&Role::Timestamp).map_err(RefreshError::Cache)?;
+                self.cache.forget(&Role::Snapshot).map_err(RefreshError::Cache)?;
+            }
             self.keep(&Role::Root, &bytes)?;
         }
         Ok(self.trusted.finish_root()?)
@@ -147,11 +166,9 @@ impl<S: Source, C: Cache> Driver<'_, S, C> {
             Some(head) => head.timestamp.clone(),
             None => self.fetch(&MetadataFile::Timestamp, TIMESTAMP_LEN_MAX)?,
         };
-        if self.trusted.bytes(&Role::Timestamp) == Some(&bytes) && cached.as_deref() == Some(&bytes) {
-            return Ok(self.trusted.update_timestamp(&bytes)?);
-        }
         self.trusted.update_timestamp(&bytes)?;
-        self.keep(&Role::Timestamp, &bytes)
+        let is_new = self.trusted.bytes(&Role::Timestamp) == Some(&bytes) && cached.as_deref() != Some(&bytes);
+        if is_new { self.keep(&Role::Timestamp, &bytes) } else { Ok(()) }
     }
 
     /// TUF 5.5.
