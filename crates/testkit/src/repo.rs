@@ -10,7 +10,6 @@ mod serve;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde_json::Value;
 use updraft_core::channel::Channel;
 use updraft_core::digest::Sha256;
 use updraft_core::head::Head;
@@ -21,7 +20,7 @@ use updraft_core::release::{Notes, Release, ReleaseName, TreeRef};
 use updraft_core::signed::Envelope;
 use updraft_core::tree::codec;
 use updraft_core::tree::stored::{Encoding, Hint, Stored, pack};
-use updraft_core::trust::{Meta, MetadataFile, Role, Root, Snapshot, TargetFile, Targets, TimestampMeta};
+use updraft_core::trust::{Meta, Role, Root, Snapshot, TargetFile, Targets, TimestampMeta};
 
 pub use serve::{Request, SimError};
 
@@ -42,8 +41,11 @@ pub struct SimRepo {
     timestamp_version: u64,
     generation: u64,
     signers: BTreeMap<Role, Vec<SigningKey>>,
-    current: BTreeMap<Role, Vec<u8>>,
+    /// What is named now: version and bytes of each role.
+    current: BTreeMap<Role, (u64, Vec<u8>)>,
     objects: BTreeMap<Key, Vec<u8>>,
+    /// Version of the newest root that is served, honest or not.
+    head_root: u64,
     service: serve::Service,
 }
 
@@ -62,6 +64,7 @@ impl Clone for SimRepo {
             signers: signers.collect(),
             current: self.current.clone(),
             objects: self.objects.clone(),
+            head_root: self.head_root,
             service: self.service.clone(),
         }
     }
@@ -111,13 +114,14 @@ impl SimRepo {
             signers,
             current: BTreeMap::new(),
             objects: BTreeMap::new(),
+            head_root: 1,
             service: serve::Service::default(),
         };
-        repo.install(&Role::Root, repo.sign(&Role::Root, &Envelope::new(&repo.root)));
-        let first_root = repo.current[&Role::Root].clone();
-        repo.objects.insert(layout::first_root(&repo.app), first_root);
-        repo.install(&Role::Targets, repo.sign(&Role::Targets, &Envelope::new(&repo.targets)));
-        repo.install(&Role::channels(), repo.sign(&Role::channels(), &Envelope::new(&repo.channels)));
+        let first_root = repo.sign(&Role::Root, &Envelope::new(&repo.root));
+        repo.objects.insert(layout::first_root(&repo.app), first_root.clone());
+        repo.install(&Role::Root, 1, first_root);
+        repo.install(&Role::Targets, 1, repo.sign(&Role::Targets, &Envelope::new(&repo.targets)));
+        repo.install(&Role::channels(), 1, repo.sign(&Role::channels(), &Envelope::new(&repo.channels)));
         repo.seal();
         repo
     }
@@ -142,7 +146,7 @@ impl SimRepo {
 
     /// The version of a role's metadata as it is named now.
     pub fn version(&self, role: &Role) -> u64 {
-        version_in(&self.current[role]).expect("metadata of this repository has a version")
+        self.current[role].0
     }
 
     /// The content of a channel; one that nothing was promoted to is empty.
@@ -216,6 +220,12 @@ impl SimRepo {
         self.seal();
     }
 
+    /// Signs targets anew, as a publisher does in time, and what is above.
+    pub fn renew_targets(&mut self) {
+        self.write_targets();
+        self.seal();
+    }
+
     /// Makes the next root, in which `keys` sign for `roles`, `threshold` of them at least, and signs what they sign anew.
     ///
     /// The root is signed by the old root keys and by the new ones.
@@ -236,7 +246,8 @@ impl SimRepo {
             self.signers.insert(role.clone(), keys.iter().map(keys::copy).collect());
         }
         let root = root_signers.iter().fold(Envelope::new(&self.root), Envelope::sign).to_bytes();
-        self.install(&Role::Root, root);
+        self.head_root = self.root.version;
+        self.install(&Role::Root, self.root.version, root);
         if roles.contains(&Role::Targets) || roles.contains(&Role::channels()) {
             self.write_targets();
         }
@@ -267,46 +278,50 @@ impl SimRepo {
     fn write_targets(&mut self) {
         self.targets.version += 1;
         self.targets.expires = Targets::new(1, lifetime(self.now, &Role::Targets)).expires;
-        self.install(&Role::Targets, self.sign(&Role::Targets, &Envelope::new(&self.targets)));
+        let bytes = self.sign(&Role::Targets, &Envelope::new(&self.targets));
+        self.install(&Role::Targets, self.targets.version, bytes);
     }
 
     fn write_channels(&mut self) {
         self.channels.version += 1;
         self.channels.expires = Targets::new(1, lifetime(self.now, &Role::channels())).expires;
-        self.install(&Role::channels(), self.sign(&Role::channels(), &Envelope::new(&self.channels)));
+        let bytes = self.sign(&Role::channels(), &Envelope::new(&self.channels));
+        self.install(&Role::channels(), self.channels.version, bytes);
     }
 
     /// Makes a snapshot of what is current, and a timestamp and a head over it.
     fn seal(&mut self) {
         self.snapshot_version += 1;
         let meta = |role: Role| {
-            let bytes = &self.current[&role];
-            (role, Meta::of(bytes, version_in(bytes).unwrap_or(1)))
+            let (version, bytes) = &self.current[&role];
+            (role, Meta::of(bytes, *version))
         };
         let roles = [meta(Role::Targets), meta(Role::channels())];
         let snapshot = Snapshot::new(self.snapshot_version, lifetime(self.now, &Role::Snapshot), roles);
-        self.install(&Role::Snapshot, self.sign(&Role::Snapshot, &Envelope::new(&snapshot)));
+        let bytes = self.sign(&Role::Snapshot, &Envelope::new(&snapshot));
+        self.install(&Role::Snapshot, self.snapshot_version, bytes);
         self.stamp();
     }
 
     /// Makes a timestamp of the snapshot that is current, and a head.
     fn stamp(&mut self) {
         self.timestamp_version += 1;
-        let snapshot = &self.current[&Role::Snapshot];
-        let meta = Meta::of(snapshot, version_in(snapshot).unwrap_or(1));
+        let (version, snapshot) = &self.current[&Role::Snapshot];
+        let meta = Meta::of(snapshot, *version);
         let timestamp = TimestampMeta::new(self.timestamp_version, lifetime(self.now, &Role::Timestamp), meta);
-        self.install(&Role::Timestamp, self.sign(&Role::Timestamp, &Envelope::new(&timestamp)));
-        self.write_head();
+        let bytes = self.sign(&Role::Timestamp, &Envelope::new(&timestamp));
+        self.install(&Role::Timestamp, self.timestamp_version, bytes);
+        self.write_head(self.current(&Role::Timestamp).to_vec(), self.current(&Role::Snapshot).to_vec());
     }
 
-    fn write_head(&mut self) {
+    fn write_head(&mut self, timestamp: Vec<u8>, snapshot: Vec<u8>) {
         self.generation += 1;
         let head = Head {
             generation: self.generation,
             op_id: format!("{:016x}", self.generation),
-            root: self.root.version,
-            timestamp: self.current[&Role::Timestamp].clone(),
-            snapshot: self.current[&Role::Snapshot].clone(),
+            root: self.head_root,
+            timestamp,
+            snapshot,
         };
         self.objects.insert(layout::head(&self.app), head.encode());
     }
@@ -316,11 +331,10 @@ impl SimRepo {
         self.signers[role].iter().fold(envelope.clone(), Envelope::sign).to_bytes()
     }
 
-    /// Makes `bytes` the current metadata of `role`, and stores them under the version that they say.
-    fn install(&mut self, role: &Role, bytes: Vec<u8>) {
-        let version = version_in(&bytes).unwrap_or(1);
-        self.objects.insert(layout::metadata(&self.app, &file(role, version)), bytes.clone());
-        self.current.insert(role.clone(), bytes);
+    /// Makes `bytes` the current metadata of `role`, and stores them under this version.
+    fn install(&mut self, role: &Role, version: u64, bytes: Vec<u8>) {
+        self.objects.insert(layout::metadata(&self.app, &layout::role_file(role, version)), bytes.clone());
+        self.current.insert(role.clone(), (version, bytes));
     }
 }
 
@@ -332,13 +346,4 @@ fn lifetime(now: Timestamp, role: &Role) -> Timestamp {
         Role::Root | Role::Targets => 365,
     };
     clock::after(now, days * 24)
-}
-
-fn file(role: &Role, version: u64) -> MetadataFile {
-    layout::role_file(role, version)
-}
-
-fn version_in(bytes: &[u8]) -> Option<u64> {
-    let value: Value = serde_json::from_slice(bytes).ok()?;
-    value["signed"]["version"].as_u64()
 }

@@ -9,7 +9,7 @@ use updraft_core::layout::{self, Key};
 use updraft_core::signed::Envelope;
 use updraft_core::trust::Role;
 
-use super::{SimRepo, file};
+use super::SimRepo;
 use crate::{clock, keys};
 
 impl SimRepo {
@@ -20,7 +20,7 @@ impl SimRepo {
 
     /// Exact bytes of a role's metadata as it is named now.
     pub fn current(&self, role: &Role) -> &[u8] {
-        &self.current[role]
+        &self.current[role].1
     }
 
     /// Edits the signed part of a role's metadata, signs it with the role's keys, and names it in what is above.
@@ -30,19 +30,29 @@ impl SimRepo {
     /// # Panics
     /// When the role's current metadata is not JSON.
     pub fn tamper(&mut self, role: &Role, edit: impl FnOnce(&mut Value)) {
-        let mut signed = signed_part(&self.current[role]);
+        let mut signed = signed_part(self.current(role));
         edit(&mut signed);
         let bytes = self.sign(role, &Envelope::new(&signed));
         self.replace(role, bytes);
     }
 
-    /// Puts any bytes in the place of a role's metadata, and names them in what is above.
+    /// Puts any bytes in the place of a role's metadata, and names them in what is above: with the version that they say
+    /// they have, or the next one when they say none.
     pub fn replace(&mut self, role: &Role, bytes: Vec<u8>) {
-        self.install(role, bytes);
+        let said = serde_json::from_slice::<Value>(&bytes).ok().and_then(|value| value["signed"]["version"].as_u64());
+        self.replace_as(role, said.unwrap_or(self.version(role) + 1), bytes);
+    }
+
+    /// The same, named with any version.
+    pub fn replace_as(&mut self, role: &Role, version: u64, bytes: Vec<u8>) {
+        self.install(role, version, bytes);
         match role {
             Role::Targets | Role::Delegated(_) => self.seal(),
             Role::Snapshot => self.stamp(),
-            Role::Timestamp | Role::Root => self.write_head(),
+            Role::Timestamp => {
+                self.write_head(self.current(&Role::Timestamp).to_vec(), self.current(&Role::Snapshot).to_vec());
+            }
+            Role::Root => {}
         }
     }
 
@@ -53,14 +63,13 @@ impl SimRepo {
 
     /// Edits the bytes of a role's metadata as they lie there, and tells nobody: damage, or a thief on the wire.
     pub fn damage(&mut self, role: &Role, edit: impl FnOnce(&mut Vec<u8>)) {
-        let key = layout::metadata(&self.app, &file(role, self.version(role)));
-        let mut bytes = self.current[role].clone();
+        let mut bytes = self.current(role).to_vec();
         edit(&mut bytes);
-        self.objects.insert(key, bytes.clone());
-        if matches!(role, Role::Timestamp | Role::Snapshot) {
-            let honest = self.current.insert(role.clone(), bytes).expect("every role has metadata");
-            self.write_head();
-            self.current.insert(role.clone(), honest);
+        self.objects.insert(self.key_of(role), bytes.clone());
+        match role {
+            Role::Timestamp => self.write_head(bytes, self.current(&Role::Snapshot).to_vec()),
+            Role::Snapshot => self.write_head(self.current(&Role::Timestamp).to_vec(), bytes),
+            _ => {}
         }
     }
 
@@ -68,16 +77,14 @@ impl SimRepo {
     ///
     /// It is served, and the honest verbs know nothing of it.
     pub fn forge_root(&mut self, signers: &[SigningKey], edit: impl FnOnce(&mut Value)) {
-        let mut signed = signed_part(&self.current[&Role::Root]);
+        let mut signed = signed_part(self.current(&Role::Root));
         let next = self.root.version + 1;
         signed["version"] = next.into();
         edit(&mut signed);
         let bytes = signers.iter().fold(Envelope::new(&signed), Envelope::sign).to_bytes();
-        self.put(layout::metadata(&self.app, &file(&Role::Root, next)), bytes);
-        let honest = self.root.version;
-        self.root.version = next;
-        self.write_head();
-        self.root.version = honest;
+        self.put(layout::metadata(&self.app, &layout::role_file(&Role::Root, next)), bytes);
+        self.head_root = next;
+        self.write_head(self.current(&Role::Timestamp).to_vec(), self.current(&Role::Snapshot).to_vec());
     }
 
     /// Stores any object, whatever is there.
@@ -95,7 +102,7 @@ impl SimRepo {
 
     /// Where a role's current metadata lies.
     pub fn key_of(&self, role: &Role) -> Key {
-        layout::metadata(&self.app, &file(role, self.version(role)))
+        layout::metadata(&self.app, &layout::role_file(role, self.version(role)))
     }
 }
 

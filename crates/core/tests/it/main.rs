@@ -1,0 +1,7 @@
+//! What the parts of `core` do together, against a signed repository in memory.
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
+
+mod scene;
+mod trust_attacks;
+mod trust_properties;
+mod trust_recovery;
