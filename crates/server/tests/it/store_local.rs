@@ -4,7 +4,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use tempfile::TempDir;
 use updraft_core::layout::Key;
@@ -349,6 +350,30 @@ async fn the_data_directory_is_made_with_what_is_above_it() {
         use std::os::unix::fs::PermissionsExt as _;
         assert_eq!(fs::metadata(root.join(owners)).unwrap().permissions().mode() & 0o777, 0o700, "{owners}");
     }
+}
+
+/// Without hard links `create` looks and then renames, and nobody may come in between. The first to rename waits here
+/// for a second, which comes only if the key's lock does not keep it out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_links_two_creators_do_not_pass_each_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let (arrived, first) = (Condvar::new(), Mutex::new(0));
+    let probe = move |step: &Step| match step {
+        Step::Link(..) => Err(io::ErrorKind::Unsupported.into()),
+        Step::Rename(_, target) if target.ends_with("apps/x") => {
+            let mut count = first.lock().unwrap();
+            *count += 1;
+            arrived.notify_all();
+            drop(arrived.wait_timeout_while(count, Duration::from_millis(200), |count| *count < 2).unwrap());
+            Ok(())
+        }
+        _ => Ok(()),
+    };
+    let store = Store::local_probed(dir.path(), Arc::new(probe)).unwrap();
+    let key = key("apps/x");
+    let (one, two) = tokio::join!(store.create(&key, b"1".to_vec()), store.create(&key, b"2".to_vec()));
+    let answers = [one.unwrap(), two.unwrap()];
+    assert!(answers.contains(&Created::New) && answers.contains(&Created::Exists), "{answers:?}");
 }
 
 #[tokio::test]
