@@ -109,18 +109,10 @@ impl Tree {
     /// # Errors
     /// When they cannot exist side by side, here or on another operating system: see [`Error`].
     pub fn new(entries: BTreeMap<RelPath, Kind>) -> Result<Self, Error> {
-        if entries.len() > TREE_ENTRIES_MAX {
-            return Err(Error::TooLarge { what: "the number of files".into(), max: TREE_ENTRIES_MAX as u64 });
+        match problems(&entries, 1).pop() {
+            Some(problem) => Err(problem),
+            None => Ok(Self { entries }),
         }
-        let mut seen: HashMap<String, &RelPath> = HashMap::with_capacity(entries.len());
-        for (path, kind) in &entries {
-            check_parent(&entries, path)?;
-            check_kind(path, kind)?;
-            if let Some(first) = seen.insert(path.collision_key(), path) {
-                return Err(Error::Collision { first: first.clone(), second: path.clone() });
-            }
-        }
-        Ok(Self { entries })
     }
 
     /// What lies at `path`, if anything does.
@@ -183,6 +175,28 @@ pub struct File<'a> {
     pub size: u64,
     /// What it contains.
     pub digest: Digest,
+}
+
+/// The rules that `entries` break, the first `max` of them; none when they are a tree. For whoever wants to tell a person
+/// all at once; [`Tree::new`] stops at the first.
+pub fn problems(entries: &BTreeMap<RelPath, Kind>, max: usize) -> Vec<Error> {
+    let mut problems = Vec::new();
+    if entries.len() > TREE_ENTRIES_MAX {
+        problems.push(Error::TooLarge { what: "the number of files".into(), max: TREE_ENTRIES_MAX as u64 });
+    }
+    let mut seen: HashMap<String, &RelPath> = HashMap::with_capacity(entries.len());
+    for (path, kind) in entries {
+        if problems.len() >= max {
+            break;
+        }
+        problems.extend(check_parent(entries, path).err());
+        problems.extend(check_kind(path, kind).err());
+        if let Some(first) = seen.insert(path.collision_key(), path) {
+            problems.push(Error::Collision { first: first.clone(), second: path.clone() });
+        }
+    }
+    problems.truncate(max);
+    problems
 }
 
 fn check_parent(entries: &BTreeMap<RelPath, Kind>, path: &RelPath) -> Result<(), Error> {
@@ -320,6 +334,19 @@ pub(crate) mod tests {
         assert_eq!(file_mode(0o4777), 0o755);
         assert_eq!(file_mode(0o664), 0o644);
         assert_eq!(dir_mode(0o2555), 0o755);
+    }
+
+    #[test]
+    fn problems_are_told_up_to_a_number() {
+        let entries = BTreeMap::from([
+            (path("A"), file(b"")),
+            (path("a"), file(b"")),
+            (path("l"), Kind::Symlink { target: "/etc".into() }),
+            (path("x/y"), file(b"")),
+        ]);
+        assert_eq!(problems(&entries, 10).len(), 3);
+        assert_eq!(problems(&entries, 2), problems(&entries, 10)[..2]);
+        assert_eq!(Tree::new(entries.clone()).unwrap_err(), problems(&entries, 1)[0]);
     }
 
     #[test]
