@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use updraft_core::Timestamp;
 use updraft_core::channel::Channel;
 use updraft_core::head::Head;
+use updraft_core::key::PublicKey;
 use updraft_core::layout;
 use updraft_core::limits::RELEASE_LEN_MAX;
 use updraft_core::name::{AppName, ChannelName};
@@ -125,6 +126,14 @@ impl Base {
     /// The publisher's targets.
     pub fn targets(&self) -> &Targets {
         self.trusted.targets(&Role::Targets).expect("a refresh ends with targets")
+    }
+
+    /// Whether the root lets this key sign releases.
+    pub fn may_sign_targets(&self, key: &PublicKey) -> bool {
+        let root = self.trusted.root();
+        let keyids = root.roles.get(Role::Targets.name()).map_or(&[][..], |role| &role.keyids);
+        let same = |known: &PublicKey| known.key_bytes().is_some() && known.key_bytes() == key.key_bytes();
+        keyids.iter().filter_map(|id| root.keys.get(id)).any(same)
     }
 
     /// Its channels, by name.

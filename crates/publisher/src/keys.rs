@@ -83,7 +83,7 @@ pub enum Error {
 }
 
 /// Whoever knows the passphrases: a person at a terminal, or the environment.
-pub trait Passphrases {
+pub trait Passphrases: Sync {
     /// The passphrase for keys that are about to be made in `dir`; `None` to leave them unlocked.
     ///
     /// # Errors

@@ -7,7 +7,7 @@
 //! - [`keys`]: key files, and the directory that holds an app's keys and what was believed last;
 //! - [`remote`], [`http`]: the server, as a publisher sees it;
 //! - [`base`]: the app as it is, verified; [`sign`]: what is signed on top of it;
-//! - [`create`]: a new app; `publish`: a new release; `pin`: a release that is to stay;
+//! - [`create`]: a new app; [`publish`]: a new release; [`pin`]: a release that is to stay;
 //! - `notes`: what is new, as people write it down;
 //! - `folder`: a folder that publishes itself.
 #![forbid(unsafe_code)]
@@ -17,7 +17,9 @@ pub mod create;
 pub mod http;
 pub mod keys;
 mod pem;
+pub mod pin;
 pub mod progress;
+pub mod publish;
 pub mod remote;
 pub mod sign;
 

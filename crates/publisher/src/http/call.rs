@@ -148,7 +148,7 @@ impl Line {
             Payload::Empty => self.run(request.body(()), &what),
             Payload::Bytes(bytes, kind) => self.run(request.header(header::CONTENT_TYPE, kind).body(bytes), &what),
             Payload::Stream { content, offset, len } => {
-                let mut content = Watched { content, failed: RefCell::new(None) };
+                let mut content = Watched { content, left: len, failed: RefCell::new(None) };
                 let request = request
                     .header(header::CONTENT_TYPE, "application/octet-stream")
                     .header(header::CONTENT_LENGTH, len)
@@ -255,8 +255,11 @@ fn problem(status: u16, pause: Option<Duration>, bytes: &[u8], what: String) -> 
         408 | 429 | 502..=504 => {
             return Failure::Passing { error: RemoteError::Unreachable { what, reason: detail }, pause };
         }
-        409 | 412 if kind == MISSING => RemoteError::Missing { detail, remedy },
-        409 | 412 => RemoteError::Conflict { detail, remedy },
+        // Two of our own connections, of which the server still holds the older one.
+        409 if kind == "superseded" => {
+            return Failure::Passing { error: RemoteError::Unreachable { what, reason: detail }, pause };
+        }
+        409 if matches!(kind.as_str(), "conflict" | "exists" | "") => RemoteError::Conflict { detail, remedy },
         413 if kind.is_empty() => {
             let remedy = "a proxy in between may limit the length of a request: raise its limit".to_owned();
             RemoteError::Refused { kind: "too-large".to_owned(), detail, remedy: Some(remedy) }
@@ -269,14 +272,24 @@ fn problem(status: u16, pause: Option<Duration>, bytes: &[u8], what: String) -> 
 /// The word in a problem for what a release needs and the server lacks.
 const MISSING: &str = "missing";
 
-/// Remembers that it was the reading that failed, not the sending.
+/// Remembers that it was the reading that failed, not the sending. A file that ends early is a failure, for the server
+/// would wait for the rest.
 struct Watched<'a> {
     content: &'a mut dyn Read,
+    left: u64,
     failed: RefCell<Option<String>>,
 }
 
 impl Read for Watched<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        self.content.read(into).inspect_err(|e| *self.failed.borrow_mut() = Some(e.to_string()))
+        let read = match self.content.read(into) {
+            Ok(0) if self.left > 0 && !into.is_empty() => Err(io::Error::other("the file has become shorter")),
+            read => read,
+        };
+        match &read {
+            Ok(n) => self.left = self.left.saturating_sub(*n as u64),
+            Err(e) => *self.failed.borrow_mut() = Some(e.to_string()),
+        }
+        read
     }
 }
