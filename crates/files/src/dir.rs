@@ -68,6 +68,11 @@ impl Error {
         self.cause.raw_os_error()
     }
 
+    /// Whether there is nothing at the path: no name, no directory on the way, or a link where one should be.
+    pub fn is_absent(&self) -> bool {
+        is_absent(&self.cause)
+    }
+
     /// The cause.
     pub fn into_io(self) -> io::Error {
         self.cause

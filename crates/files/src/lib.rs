@@ -19,4 +19,5 @@ pub mod whole;
 pub mod write;
 
 pub use dir::{Dir, DirEntry, EntryKind, Error, Stat};
+pub use index::Index;
 pub use whole::{read_bounded, write_atomic};
