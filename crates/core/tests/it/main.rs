@@ -3,5 +3,6 @@
 
 mod scene;
 mod trust_attacks;
+mod trust_damage;
 mod trust_properties;
 mod trust_recovery;

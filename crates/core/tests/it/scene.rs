@@ -2,6 +2,7 @@
 
 use updraft_core::name::ChannelName;
 use updraft_core::release::ReleaseName;
+use updraft_core::signed;
 use updraft_core::trust::{Error, RefreshError, Role};
 use updraft_testkit::{SimDevice, SimError, SimRepo, TreeFixture};
 
@@ -13,6 +14,11 @@ pub(crate) fn roles() -> [Role; 5] {
 /// The roles whose metadata an update brings: all but root.
 pub(crate) fn renewed_roles() -> [Role; 4] {
     [Role::Timestamp, Role::Snapshot, Role::Targets, Role::channels()]
+}
+
+/// Whether this is what `by` says when too few of its keys have signed.
+pub(crate) fn is_unsigned(error: &Error, by: &Role) -> bool {
+    matches!(error, Error::Signed { role, source: signed::Error::Threshold { .. } } if role == by)
 }
 
 pub(crate) struct Scene {

@@ -1,0 +1,31 @@
+//! What holds for the workspace as a whole: its nevers, and the formats that were released.
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
+
+use std::path::{Path, PathBuf};
+
+mod golden;
+mod tidy;
+
+/// The root of the workspace.
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+/// Every file below `dir`, as paths relative to it with `/`, sorted. What begins with a dot, and `target`, is left out.
+fn files_below(dir: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        if name.starts_with('.') || name == "target" {
+            continue;
+        }
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(files_below(&entry.path()).into_iter().map(|below| format!("{name}/{below}")));
+        } else {
+            found.push(name);
+        }
+    }
+    found.sort();
+    found
+}
