@@ -7,29 +7,45 @@
 //!
 //! It refuses what a device would refuse, and whatever would let a release, a channel or metadata go backwards.
 
+mod accept;
+mod blob;
+mod commit;
+mod create;
 mod error;
+mod fsck;
+mod gc;
 mod keys;
+mod load;
+mod parallel;
+mod presence;
+mod promote;
+mod renew;
+mod sign;
+mod slot;
+mod trees;
 mod upload;
+mod verify;
 mod view;
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use arc_swap::ArcSwap;
 use updraft_core::Timestamp;
-use updraft_core::api;
-use updraft_core::digest::Digest;
-use updraft_core::key::PublicKey;
+use updraft_core::layout::Key;
 use updraft_core::name::AppName;
-use updraft_core::release::ReleaseName;
-use updraft_core::tree::Tree;
-use updraft_core::tree::stored::{Encoding, Hint};
 
 pub use error::Error;
+pub use fsck::Repair;
 pub use keys::{Error as KeysError, OnlineKeys};
+pub use renew::Renewed;
+pub use trees::ReleaseTree;
 pub use upload::Upload;
 pub use view::View;
 
 use crate::store::Store;
+use slot::Slot;
 
 /// What an operator may set.
 #[derive(Debug, Clone, Copy)]
@@ -49,41 +65,27 @@ impl Default for Options {
     }
 }
 
-/// The tree of a release, decoded.
-#[derive(Debug)]
-pub struct ReleaseTree {
-    /// The tree.
-    pub tree: Tree,
-    /// How its blobs were stored when it was published; a hint.
-    pub hint: Hint,
-}
-
-/// Whether `fsck` may mend what it finds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Repair {
-    /// Only say what is wrong.
-    Nothing,
-    /// Write derived files anew, and delete damaged blobs and trees, so that a publisher's next upload replaces them.
-    WhatCanBe,
-}
-
-/// What a round of renewals did.
-#[derive(Debug, Default)]
-pub struct Renewed {
-    /// Apps whose online roles were signed anew.
-    pub apps: Vec<AppName>,
-    /// Apps for which that failed, and why.
-    pub failed: Vec<(AppName, Error)>,
-}
-
 struct Inner {
     store: Store,
+    keys: OnlineKeys,
+    options: Options,
+    apps: ArcSwap<BTreeMap<AppName, Arc<Slot>>>,
+    uploads: upload::Running,
+    trees: trees::Remembered,
+    /// One collection at a time.
+    collecting: tokio::sync::Mutex<()>,
 }
 
 /// Every app of a store. Clones are handles to the same depot.
 #[derive(Clone)]
 pub struct Depot {
     inner: Arc<Inner>,
+}
+
+impl fmt::Debug for Depot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Depot").field("store", &self.inner.store).field("apps", &self.apps()).finish_non_exhaustive()
+    }
 }
 
 impl Depot {
@@ -93,8 +95,33 @@ impl Depot {
     ///
     /// # Errors
     /// When the store cannot be listed.
-    pub async fn open(store: Store, _keys: OnlineKeys, _options: Options, _now: Timestamp) -> Result<Self, Error> {
-        Ok(Self { inner: Arc::new(Inner { store }) })
+    pub async fn open(store: Store, keys: OnlineKeys, options: Options, now: Timestamp) -> Result<Self, Error> {
+        let names = app_names(&store).await?;
+        let depot = Self {
+            inner: Arc::new(Inner {
+                store,
+                keys,
+                options,
+                apps: ArcSwap::default(),
+                uploads: upload::Running::default(),
+                trees: trees::Remembered::default(),
+                collecting: tokio::sync::Mutex::new(()),
+            }),
+        };
+        for name in names {
+            let slot = depot.slot_or_new(&name);
+            let _turn = slot.turn.lock().await;
+            match depot.load_in_turn(&slot).await {
+                Ok(view) => depot.publish_timestamp(&view).await,
+                // An app whose creation did not come as far as its head is none.
+                Err(Error::NotFound(_)) => {}
+                Err(error) => tracing::error!(app = %name, %error, "this app cannot be served"),
+            }
+        }
+        for (app, error) in depot.renew(now).await.failed {
+            tracing::error!(%app, %error, "the online roles of this app could not be renewed");
+        }
+        Ok(depot)
     }
 
     /// The store behind it.
@@ -104,114 +131,19 @@ impl Depot {
 
     /// Every app that can be served, by name.
     pub fn apps(&self) -> Vec<AppName> {
-        Vec::new()
+        let apps = self.inner.apps.load();
+        apps.values().filter(|slot| slot.view().is_some()).map(|slot| slot.name.clone()).collect()
     }
 
     /// Apps that are in the store and cannot be served, and why.
     pub fn broken(&self) -> Vec<(AppName, String)> {
-        Vec::new()
+        let apps = self.inner.apps.load();
+        apps.values().filter_map(|slot| Some((slot.name.clone(), slot.trouble()?))).collect()
     }
 
     /// What is live of `app` now. Never waits, never touches the store.
-    pub fn view(&self, _app: &AppName) -> Option<Arc<View>> {
-        None
-    }
-
-    /// Makes the online key of an app that is to be created, or returns the one that waits for it.
-    ///
-    /// # Errors
-    /// [`Error::Exists`] when the app is there already.
-    pub async fn propose_app(&self, app: &AppName) -> Result<PublicKey, Error> {
-        Err(Error::no_app(app))
-    }
-
-    /// Creates an app. The same metadata again is success.
-    ///
-    /// # Errors
-    /// [`Error::Exists`] when it exists with another root; [`Error::Refused`] when a device would not believe it.
-    pub async fn create_app(
-        &self,
-        app: &AppName,
-        _first: &api::FirstMetadata,
-        _now: Timestamp,
-    ) -> Result<api::Committed, Error> {
-        Err(Error::no_app(app))
-    }
-
-    /// How each of `blobs` is stored; `None` where it is lacking or condemned.
-    ///
-    /// # Errors
-    /// When there is no such app or the store cannot answer.
-    pub async fn missing(&self, app: &AppName, _blobs: &[Digest]) -> Result<Vec<Option<api::BlobStored>>, Error> {
-        Err(Error::no_app(app))
-    }
-
-    /// How many bytes of an upload are here.
-    ///
-    /// # Errors
-    /// When there is no such app or the scratch space cannot be read.
-    pub async fn upload_offset(&self, app: &AppName, _digest: Digest, _encoding: Encoding) -> Result<u64, Error> {
-        Err(Error::no_app(app))
-    }
-
-    /// Begins an upload, or goes on with one, at byte `offset`.
-    ///
-    /// # Errors
-    /// [`Error::Offset`] when the bytes that are here do not end at `offset`.
-    pub async fn upload(
-        &self,
-        app: &AppName,
-        _digest: Digest,
-        _encoding: Encoding,
-        _offset: u64,
-    ) -> Result<Upload, Error> {
-        Err(Error::no_app(app))
-    }
-
-    /// Stores a tree document, as [`updraft_core::tree::stored::pack`] made it.
-    ///
-    /// # Errors
-    /// [`Error::Refused`] when it is not the tree that `digest` names.
-    pub async fn put_tree(&self, app: &AppName, _digest: Digest, _packed: Bytes) -> Result<(), Error> {
-        Err(Error::no_app(app))
-    }
-
-    /// Publishes: all of it appears at once, or none of it. What is live already is success.
-    ///
-    /// # Errors
-    /// [`Error::Conflict`] when the base moved; [`Error::NotNewer`], [`Error::Refused`] or [`Error::Missing`] when it may
-    /// not be published, or not yet.
-    pub async fn accept(
-        &self,
-        app: &AppName,
-        _new: &api::NewTargets,
-        _now: Timestamp,
-    ) -> Result<api::Committed, Error> {
-        Err(Error::no_app(app))
-    }
-
-    /// Lets a channel point at a live release. A channel that does so already is success.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`] when the release is not live; [`Error::NotNewer`] when the channel is ahead;
-    /// [`Error::Refused`] when the publisher does not allow it on this channel.
-    pub async fn promote(
-        &self,
-        app: &AppName,
-        _promotion: &api::Promotion,
-        _now: Timestamp,
-    ) -> Result<api::Committed, Error> {
-        Err(Error::no_app(app))
-    }
-
-    /// Signs anew every online role, of every app, of which less than half of the life is left.
-    pub async fn renew(&self, _now: Timestamp) -> Renewed {
-        Renewed::default()
-    }
-
-    /// When the next role is due; `None` without apps.
-    pub fn next_renewal(&self) -> Option<Timestamp> {
-        None
+    pub fn view(&self, app: &AppName) -> Option<Arc<View>> {
+        self.inner.apps.load().get(app)?.view()
     }
 
     /// Reads the app anew: another process may have changed it.
@@ -219,30 +151,68 @@ impl Depot {
     /// # Errors
     /// When it is not there, or does not verify; the view of before stays.
     pub async fn reload(&self, app: &AppName) -> Result<(), Error> {
-        Err(Error::no_app(app))
+        let slot = self.slot_or_new(app);
+        let _turn = slot.turn.lock().await;
+        self.load_in_turn(&slot).await.map(drop)
     }
 
-    /// The decoded tree of a live release; the last few are remembered.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`] when the release is not live; [`Error::Broken`] when its tree is damaged.
-    pub async fn tree(&self, app: &AppName, _release: &ReleaseName) -> Result<Arc<ReleaseTree>, Error> {
-        Err(Error::no_app(app))
+    /// The slot of an app that exists.
+    fn slot(&self, app: &AppName) -> Result<Arc<Slot>, Error> {
+        let slot = self.inner.apps.load().get(app).cloned().ok_or_else(|| Error::no_app(app))?;
+        slot.live()?;
+        Ok(slot)
     }
 
-    /// Condemns what nothing needs, and deletes what was condemned longer ago than the grace.
-    ///
-    /// # Errors
-    /// When what is needed cannot be known for certain: then nothing is condemned or deleted.
-    pub async fn gc(&self, _request: api::GcRequest, _now: Timestamp) -> Result<api::GcReport, Error> {
-        Ok(api::GcReport::default())
+    fn slot_or_new(&self, app: &AppName) -> Arc<Slot> {
+        if let Some(slot) = self.inner.apps.load().get(app) {
+            return Arc::clone(slot);
+        }
+        let new = Arc::new(Slot::new(app.clone()));
+        self.inner.apps.rcu(|apps| {
+            let mut apps = BTreeMap::clone(apps);
+            apps.entry(app.clone()).or_insert_with(|| Arc::clone(&new));
+            apps
+        });
+        // Another caller may have been first: everybody has to use the same one.
+        self.inner.apps.load().get(app).map_or(new, Arc::clone)
     }
+}
 
-    /// Reads every object, compares it with its name, and follows every reference from every head.
-    ///
-    /// # Errors
-    /// When the store cannot be listed. Objects that cannot be read are problems in the report.
-    pub async fn fsck(&self, _repair: Repair) -> Result<api::FsckReport, Error> {
-        Ok(api::FsckReport::default())
+/// The apps in `store`, by one short listing for each.
+async fn app_names(store: &Store) -> Result<Vec<AppName>, Error> {
+    let mut names = Vec::new();
+    let mut after: Option<Key> = None;
+    while let Some((key, _)) = store.list("apps/", after.as_ref(), 1).await?.pop() {
+        let name = key.as_str().split('/').nth(1).unwrap_or_default();
+        // No room of an app sorts after this, so that the next key is another app's.
+        after = Key::parse(&format!("apps/{name}/zzzz"));
+        match name.parse() {
+            Ok(name) => names.push(name),
+            Err(error) => tracing::warn!(%key, %error, "something in the store is not of an app"),
+        }
+        if after.is_none() {
+            break;
+        }
+    }
+    Ok(names)
+}
+
+/// Runs `work` to its end, also when the caller goes away in the middle: a change that was begun is finished.
+async fn detached<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Error> {
+    match tokio::spawn(work).await {
+        Ok(result) => result,
+        Err(stopped) if stopped.is_panic() => std::panic::resume_unwind(stopped.into_panic()),
+        Err(_) => Err(Error::Stopping),
+    }
+}
+
+/// Runs `work`, which hashes or decodes much or waits for a disk, where it holds nobody up.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => Ok(value),
+        Err(stopped) if stopped.is_panic() => std::panic::resume_unwind(stopped.into_panic()),
+        Err(_) => Err(Error::Stopping),
     }
 }

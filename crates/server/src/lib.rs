@@ -9,5 +9,6 @@
 //! - `serve`, `config`: sockets, time limits and what an operator may set.
 #![forbid(unsafe_code)]
 
+pub mod depot;
 pub mod rescan;
 pub mod store;

@@ -65,14 +65,9 @@ pub enum Error {
     /// The key directory could not be used.
     #[error(transparent)]
     Keys(#[from] keys::Error),
-    /// The scratch space for uploads could not be used.
-    #[error("upload of blob {digest}: {source}")]
-    Scratch {
-        /// The blob.
-        digest: Digest,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    /// The server is being stopped.
+    #[error("the server is stopping: whether this was done is not known; ask again when it is back")]
+    Stopping,
 }
 
 impl Error {

@@ -1,14 +1,28 @@
 //! The online keys: one for each app, which signs snapshot, timestamp and channels. No key ever signs for two apps.
 //!
-//! They live in a directory of their own, never in a store: `{app}/online.pem`, PKCS#8, readable by the owner only.
+//! They live in a directory of their own, never in a store: `{app}/online.pem`, PKCS#8, readable by the owner only. A key
+//! that was made is durable before anybody hears of it, and is never replaced.
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use pkcs8::der::asn1::OctetStringRef;
+use pkcs8::der::zeroize::Zeroizing;
+use pkcs8::der::{Decode, Encode};
+use pkcs8::{AlgorithmIdentifierRef, LineEnding, ObjectIdentifier, PrivateKeyInfoRef, SecretDocument};
 use updraft_core::key::SigningKey;
 use updraft_core::name::AppName;
+
+/// RFC 8410.
+const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
+const LABEL: &str = "PRIVATE KEY";
+
+/// Largest key file that is read, in bytes; ours have 119.
+const FILE_LEN_MAX: u64 = 16 << 10;
 
 /// Why an online key cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -18,13 +32,21 @@ pub struct Error {
     reason: String,
 }
 
+impl Error {
+    fn new(path: &Path, reason: impl fmt::Display) -> Self {
+        Self { path: path.to_owned(), reason: reason.to_string() }
+    }
+}
+
 /// Where the online keys of all apps are.
 #[derive(Clone)]
 pub struct OnlineKeys(Arc<Place>);
 
+type Seed = Zeroizing<[u8; 32]>;
+
 enum Place {
     Directory(PathBuf),
-    Memory(Mutex<BTreeMap<AppName, [u8; 32]>>),
+    Memory(Mutex<BTreeMap<AppName, Seed>>),
 }
 
 impl fmt::Debug for OnlineKeys {
@@ -44,19 +66,173 @@ impl OnlineKeys {
 
     /// Keys that are forgotten when the last clone goes: for tests.
     pub fn memory() -> Self {
-        Self(Arc::new(Place::Memory(Mutex::new(BTreeMap::new()))))
+        Self(Arc::new(Place::Memory(Mutex::default())))
     }
 
-    /// The online key of `app`, if it has one.
+    /// The online key of `app`, if it has one. Blocks for a moment, as files do.
     ///
     /// # Errors
     /// When there is a file and it cannot be read, or is no Ed25519 key.
     pub fn get(&self, app: &AppName) -> Result<Option<SigningKey>, Error> {
         match &*self.0 {
-            Place::Directory(_) => Ok(None),
-            Place::Memory(keys) => {
-                Ok(keys.lock().expect("no panic holds it").get(app).map(|seed| SigningKey::from_seed(*seed)))
+            Place::Directory(directory) => read(&file_of(directory, app)),
+            Place::Memory(keys) => Ok(lock(keys).get(app).map(|seed| SigningKey::from_seed(**seed))),
+        }
+    }
+
+    /// The online key of `app`, made if it has none. Of several callers at once all get the same.
+    ///
+    /// # Errors
+    /// When it can be neither read nor written.
+    pub fn get_or_make(&self, app: &AppName) -> Result<SigningKey, Error> {
+        let mut seed = Seed::default();
+        getrandom::fill(&mut *seed).map_err(|e| Error::new(Path::new(app.as_str()), e))?;
+        match &*self.0 {
+            Place::Directory(directory) => {
+                let path = file_of(directory, app);
+                if let Some(key) = read(&path)? {
+                    return Ok(key);
+                }
+                write(&path, &seed)?;
+                read(&path)?.ok_or_else(|| Error::new(&path, "it was written just now and is gone"))
             }
+            Place::Memory(keys) => Ok(SigningKey::from_seed(**lock(keys).entry(app.clone()).or_insert(seed))),
+        }
+    }
+}
+
+fn lock(keys: &Mutex<BTreeMap<AppName, Seed>>) -> MutexGuard<'_, BTreeMap<AppName, Seed>> {
+    keys.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn file_of(directory: &Path, app: &AppName) -> PathBuf {
+    directory.join(app.as_str()).join("online.pem")
+}
+
+fn read(path: &Path) -> Result<Option<SigningKey>, Error> {
+    let fail = |e: io::Error| Error::new(path, e);
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(fail(error)),
+    };
+    let mut text = Zeroizing::new(String::new());
+    file.take(FILE_LEN_MAX + 1).read_to_string(&mut text).map_err(fail)?;
+    if text.len() as u64 > FILE_LEN_MAX {
+        return Err(Error::new(path, format_args!("it has more than {FILE_LEN_MAX} bytes")));
+    }
+    seed_of(&text).map(|seed| Some(SigningKey::from_seed(*seed))).map_err(|reason| Error::new(path, reason))
+}
+
+/// Writes a new key whole, or leaves the one that another caller wrote meanwhile.
+fn write(path: &Path, seed: &Seed) -> Result<(), Error> {
+    let fail = |e: io::Error| Error::new(path, e);
+    let app_dir = path.parent().ok_or_else(|| Error::new(path, "it is in no directory"))?;
+    make_dir(app_dir).map_err(fail)?;
+    let mut temporary = tempfile::Builder::new().prefix(".new-").tempfile_in(app_dir).map_err(fail)?;
+    temporary.write_all(text_of(seed).as_bytes()).map_err(fail)?;
+    temporary.as_file().sync_all().map_err(fail)?;
+    match temporary.persist_noclobber(path) {
+        Ok(_) => {}
+        Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(fail(error.error)),
+    }
+    sync_dir(app_dir).map_err(fail)
+}
+
+/// Makes the directory of an app's keys, and those above it, durably and for the owner only.
+fn make_dir(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        make_dir(parent)?;
+    }
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    match builder.create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    path.parent().map_or(Ok(()), sync_dir)
+}
+
+fn sync_dir(path: &Path) -> io::Result<()> {
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
+}
+
+fn text_of(seed: &Seed) -> Zeroizing<String> {
+    const CANNOT_FAIL: &str = "a key of 32 bytes has a PKCS#8 form";
+    // RFC 8410, section 7: the seed is an OCTET STRING inside the OCTET STRING.
+    let inner = Zeroizing::new(OctetStringRef::new(&**seed).and_then(|seed| seed.to_der()).expect(CANNOT_FAIL));
+    let algorithm = AlgorithmIdentifierRef { oid: ED25519, parameters: None };
+    let info = PrivateKeyInfoRef::new(algorithm, OctetStringRef::new(&inner).expect(CANNOT_FAIL));
+    let document = SecretDocument::encode_msg(&info).expect(CANNOT_FAIL);
+    document.to_pem(LABEL, LineEnding::LF).expect(CANNOT_FAIL)
+}
+
+fn seed_of(text: &str) -> Result<Seed, String> {
+    let (label, document) = SecretDocument::from_pem(text.trim_start()).map_err(|e| format!("it is no key: {e}"))?;
+    if label != LABEL {
+        return Err(format!("it holds a '{label}', not a '{LABEL}'"));
+    }
+    let damaged = |e: pkcs8::der::Error| format!("it is damaged: {e}");
+    let info = PrivateKeyInfoRef::from_der(document.as_bytes()).map_err(damaged)?;
+    if info.algorithm.oid != ED25519 {
+        return Err(format!("it is a key of the kind {}, not Ed25519", info.algorithm.oid));
+    }
+    let inner = <&OctetStringRef>::from_der(info.private_key.as_bytes()).map_err(damaged)?;
+    let seed: [u8; 32] = inner.as_bytes().try_into().map_err(|_| "its seed has not 32 bytes".to_owned())?;
+    Ok(Zeroizing::new(seed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_made_once_and_found_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = OnlineKeys::directory(&dir.path().join("a/keys"));
+        let (demo, other): (AppName, AppName) = ("demo".parse().unwrap(), "other".parse().unwrap());
+        assert!(keys.get(&demo).unwrap().is_none());
+        let made = std::thread::scope(|scope| {
+            let all: Vec<_> = (0..4).map(|_| scope.spawn(|| keys.get_or_make(&demo).unwrap().public())).collect();
+            all.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+        });
+        let again = OnlineKeys::directory(&dir.path().join("a/keys")).get(&demo).unwrap().unwrap().public();
+        assert!(made.iter().all(|key| *key == again));
+        assert_ne!(keys.get_or_make(&other).unwrap().public(), again, "no key signs for two apps");
+        let left: Vec<_> = fs::read_dir(dir.path().join("a/keys/demo")).unwrap().collect();
+        assert_eq!(left.len(), 1, "no temporary file is left");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_the_owner_reads_it() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keys");
+        OnlineKeys::directory(&path).get_or_make(&"demo".parse().unwrap()).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&path.join("demo/online.pem")), 0o600);
+        assert_eq!((mode(&path), mode(&path.join("demo"))), (0o700, 0o700));
+    }
+
+    #[test]
+    fn a_damaged_file_is_named_and_never_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = OnlineKeys::directory(dir.path());
+        let app = "demo".parse().unwrap();
+        keys.get_or_make(&app).unwrap();
+        let path = dir.path().join("demo/online.pem");
+        for text in [String::new(), "hello".into(), "x".repeat(20_000)] {
+            fs::write(&path, &text).unwrap();
+            let error = keys.get_or_make(&app).unwrap_err().to_string();
+            assert!(error.contains("demo/online.pem"), "{error}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
         }
     }
 }

@@ -16,6 +16,7 @@ use updraft_core::name::{AppName, ChannelName, Platform};
 use updraft_core::release::{Release, ReleaseName};
 use updraft_core::trust::{Root, Snapshot, Targets, TimestampMeta};
 
+use super::verify::Believed;
 use crate::store::Tag;
 
 /// The state of one app at one moment.
@@ -47,7 +48,35 @@ pub struct View {
     pub(super) channels_role: Targets,
 }
 
+/// The documents of a view.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) app: AppName,
+    pub(super) metadata: BTreeMap<Key, Bytes>,
+    pub(super) releases: BTreeMap<String, Release>,
+}
+
 impl View {
+    /// The view of a head that is in the store under `tag`, and of what was believed on its account.
+    pub(super) fn new(head: Head, first_root: Bytes, believed: Believed, live: Live, tag: Tag) -> Self {
+        Self {
+            name: live.app,
+            head_bytes: head.encode().into(),
+            head,
+            root_sha256: Sha256::of(&first_root),
+            first_root,
+            root: believed.root,
+            targets: believed.targets,
+            channels: believed.channels,
+            releases: live.releases,
+            metadata: live.metadata,
+            tag,
+            timestamp: believed.timestamp,
+            snapshot: believed.snapshot,
+            channels_role: believed.channels_role,
+        }
+    }
+
     /// The release that a device of `platform` without the app gets from `channel`.
     pub fn current(&self, channel: &ChannelName, platform: &Platform) -> Option<&Release> {
         let device = Device { platform, version: None };

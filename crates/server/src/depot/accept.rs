@@ -1,0 +1,228 @@
+//! Publishing: new targets, with everything that they need, in one commit.
+//!
+//! [`plan`] decides, from what is live and what was submitted, without touching the store. It refuses whatever a device
+//! would refuse, and whatever would let a release or a channel go backwards.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use updraft_core::Timestamp;
+use updraft_core::api;
+use updraft_core::channel::Channel;
+use updraft_core::digest::Sha256;
+use updraft_core::layout::{self, Key};
+use updraft_core::limits::{CHANNELS_MAX, LIVE_RELEASES_MAX, METADATA_LEN_MAX};
+use updraft_core::name::{AppName, ChannelName};
+use updraft_core::release::{Release, ReleaseName};
+use updraft_core::signed::Envelope;
+use updraft_core::trust::{MetadataFile, Role, TargetFile, Targets};
+
+use super::commit::{Change, Outcome, TRIES};
+use super::promote::{self, Promoted};
+use super::sign::File;
+use super::slot::Slot;
+use super::verify::Expiry;
+use super::{Depot, Error, View, detached};
+
+/// What a submission comes to.
+#[derive(Debug)]
+struct Plan {
+    change: Change,
+    /// The releases whose trees and blobs have to be there.
+    new: Vec<Release>,
+}
+
+impl Depot {
+    /// Publishes: all of it appears at once, or none of it. What is live already is success.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when the base moved; [`Error::NotNewer`], [`Error::Refused`] or [`Error::Missing`] when it may
+    /// not be published, or not yet.
+    pub async fn accept(&self, app: &AppName, new: &api::NewTargets, now: Timestamp) -> Result<api::Committed, Error> {
+        let (depot, slot, new) = (self.clone(), self.slot(app)?, new.clone());
+        detached(async move {
+            let _turn = slot.turn.lock().await;
+            let _keep = slot.keep.read().await;
+            depot.accept_in_turn(&slot, &new, now).await
+        })
+        .await
+    }
+
+    async fn accept_in_turn(
+        &self,
+        slot: &Slot,
+        new: &api::NewTargets,
+        now: Timestamp,
+    ) -> Result<api::Committed, Error> {
+        let mut view = self.newest_in_turn(slot).await?;
+        for _ in 0..TRIES {
+            if is_live(&view, new) {
+                return match &new.promote {
+                    None => Ok(view.committed()),
+                    Some(promotion) => self.promote_in_turn(slot, promotion, now).await,
+                };
+            }
+            let plan = plan(&view, new, now)?;
+            let mut missing = Vec::new();
+            for release in &plan.new {
+                missing.extend(self.missing_of(&slot.name, release).await?);
+            }
+            if !missing.is_empty() {
+                return Err(Error::missing(&missing));
+            }
+            match self.commit(slot, &view, plan.change, now).await? {
+                Outcome::Done(view) => return Ok(view.committed()),
+                // Whether the base moved, or only the server's own part of the head, the next round finds out.
+                Outcome::Lost => view = self.load_in_turn(slot).await?,
+            }
+        }
+        Err(Error::Conflict(format!("app {}: it changes too fast to publish to; try again", slot.name)))
+    }
+}
+
+/// Whether these targets were committed already, by a try whose answer was lost.
+fn is_live(view: &View, new: &api::NewTargets) -> bool {
+    let key = layout::metadata(&view.name, &MetadataFile::Versioned(Role::Targets, view.targets.version));
+    view.metadata.get(&key).is_some_and(|bytes| bytes == new.targets.as_bytes())
+}
+
+/// Decides what `new` comes to on top of `view`.
+fn plan(view: &View, new: &api::NewTargets, now: Timestamp) -> Result<Plan, Error> {
+    let (targets, file) = believe(view, new, now)?;
+    if new.base != view.targets.version {
+        return Err(Error::Conflict(format!(
+            "app {}: targets is at version {}, this was made from version {}; read it again and sign again",
+            view.name, view.targets.version, new.base
+        )));
+    }
+    let (releases, documents) = releases(view, &targets, new)?;
+    let channels = channels(view, &releases, new)?;
+    let is_new = |(path, _): &(&String, &Release)| !view.releases.contains_key(*path);
+    let new = releases.iter().filter(is_new).map(|(_, release)| release.clone()).collect();
+    let expiry = Expiry::Checked(now);
+    Ok(Plan { change: Change { targets: Some(file), releases, documents, channels, expiry }, new })
+}
+
+/// The targets that were submitted, if a device would believe them next.
+fn believe(view: &View, new: &api::NewTargets, now: Timestamp) -> Result<(Targets, File), Error> {
+    let refused = |reason: String| Error::Refused(format!("app {}: {reason}", view.name));
+    let bytes = Bytes::from(new.targets.clone());
+    let envelope = Envelope::parse(&bytes, METADATA_LEN_MAX).map_err(|e| refused(format!("targets: {e}")))?;
+    let signers = view.root.roles.get(Role::Targets.name()).ok_or_else(|| refused("root names no targets".into()))?;
+    envelope.verify(&view.root.keys, signers).map_err(|e| {
+        refused(format!("targets: {e}; sign with the key that root {} names for targets", view.root.version))
+    })?;
+    if envelope.role_type() != Some("targets") {
+        return Err(refused("targets: it is metadata of another role".into()));
+    }
+    let targets: Targets = envelope.content().map_err(|e| refused(format!("targets: {e}")))?;
+    for (role, expires) in [("root", view.root.expires.at()), ("targets", targets.expires.at())] {
+        if expires <= now {
+            return Err(refused(format!("{role}: expired at {expires}; devices no longer believe it, sign a new one")));
+        }
+    }
+    if targets.delegations != view.targets.delegations {
+        return Err(refused("targets: it delegates to other keys than before; a publish may not change that".into()));
+    }
+    let file = File { version: targets.version, bytes };
+    if targets.version <= view.targets.version {
+        return Err(Error::Conflict(format!(
+            "app {}: targets is at version {}; version {} is not newer, read it again and sign again",
+            view.name, view.targets.version, targets.version
+        )));
+    }
+    Ok((targets, file))
+}
+
+/// The live releases after it by target path, and the documents that are new.
+type Releases = (BTreeMap<String, Release>, Vec<(Key, Bytes)>);
+
+fn releases(view: &View, targets: &Targets, new: &api::NewTargets) -> Result<Releases, Error> {
+    let refused = |reason: String| Error::Refused(format!("app {}: {reason}", view.name));
+    if targets.targets.len() > LIVE_RELEASES_MAX {
+        return Err(refused(format!(
+            "targets: {} live releases; {LIVE_RELEASES_MAX} are allowed",
+            targets.targets.len()
+        )));
+    }
+    let mut submitted: BTreeMap<Sha256, &str> =
+        new.documents.iter().map(|text| (Sha256::of(text.as_bytes()), text.as_str())).collect();
+    let (mut releases, mut documents, mut names) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
+    for (path, file) in &targets.targets {
+        let name = ReleaseName::from_target_path(path)
+            .ok_or_else(|| refused(format!("targets: '{path}' is not where a release lies")))?;
+        if !names.insert(name.clone()) {
+            return Err(refused(format!("targets: {name} is listed twice, written in two ways")));
+        }
+        if let Some(release) = unchanged(view, path, file, &name)? {
+            releases.insert(path.clone(), release);
+            continue;
+        }
+        newer(view, &name)?;
+        let sha256 = file.hashes.sha256.ok_or_else(|| refused(format!("targets: '{path}' has no SHA-256")))?;
+        let text = submitted
+            .remove(&sha256)
+            .ok_or_else(|| refused(format!("the document of release {name} was not submitted with it")))?;
+        if !file.matches(text.as_bytes()) {
+            return Err(refused(format!("release {name}: its document has another length than targets says")));
+        }
+        let release = Release::decode(text.as_bytes(), &view.name, &name).map_err(|e| refused(e.to_string()))?;
+        documents.push((layout::release(&view.name, &name, sha256), Bytes::from(text.to_owned())));
+        releases.insert(path.clone(), release);
+    }
+    Ok((releases, documents))
+}
+
+/// The release at `path`, if it is live already with the same content.
+fn unchanged(view: &View, path: &str, file: &TargetFile, name: &ReleaseName) -> Result<Option<Release>, Error> {
+    let (Some(old), Some(release)) = (view.targets.targets.get(path), view.releases.get(path)) else { return Ok(None) };
+    if (old.length, &old.hashes) == (file.length, &file.hashes) {
+        return Ok(Some(release.clone()));
+    }
+    Err(Error::NotNewer(format!(
+        "app {}: release {name} exists already with other content; publish it under a newer version",
+        view.name
+    )))
+}
+
+/// Refuses a release that is not newer than every live one of its platform.
+fn newer(view: &View, name: &ReleaseName) -> Result<(), Error> {
+    let same_platform = view.releases.values().filter(|release| release.platform == name.platform);
+    let Some(newest) = same_platform.max_by(|a, b| a.version.cmp(&b.version)) else { return Ok(()) };
+    if name.version > newest.version {
+        return Ok(());
+    }
+    let reason = match view.release(name) {
+        Some(there) => format!("release {name} exists already, as {}", there.version),
+        None => format!("release {name} is not newer than {}, which is live", newest.name()),
+    };
+    Err(Error::NotNewer(format!("app {}: {reason}; publish it under a newer version", view.name)))
+}
+
+/// The channels after it, where they differ from those of now.
+fn channels(
+    view: &View,
+    releases: &BTreeMap<String, Release>,
+    new: &api::NewTargets,
+) -> Result<Option<BTreeMap<ChannelName, Channel>>, Error> {
+    let live: BTreeSet<ReleaseName> = releases.values().map(Release::name).collect();
+    let mut channels = view.channels.clone();
+    if let Some(promotion) = &new.promote
+        && let Promoted::To(promoted) = promote::apply(&view.name, &channels, releases, promotion)?
+    {
+        channels = promoted;
+    }
+    for (name, channel) in &mut channels {
+        channel.retired.retain(|release| live.contains(release));
+        if let Some(dropped) = channel.releases().find(|release| !live.contains(release)) {
+            return Err(Error::Conflict(format!(
+                "app {}: channel {name} names release {dropped}, which the new targets drop; read it again and sign again",
+                view.name
+            )));
+        }
+    }
+    if channels.len() > CHANNELS_MAX {
+        return Err(Error::Refused(format!("app {}: it would have more than {CHANNELS_MAX} channels", view.name)));
+    }
+    Ok((channels != view.channels).then_some(channels))
+}

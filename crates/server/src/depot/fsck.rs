@@ -1,0 +1,262 @@
+//! The check of a whole store: every object is read and compared with its name, every reference of every head followed.
+//!
+//! It names each problem and goes on. Nothing that a device could use is ever removed: a repair writes derived files anew
+//! and deletes what is damaged, so that the publisher's next upload can replace it.
+
+use std::collections::{BTreeMap, HashSet};
+use std::io::{self, Read};
+
+use bytes::{Buf, Bytes};
+use tokio::runtime::Handle;
+use updraft_core::api::FsckReport;
+use updraft_core::digest::{Digest, Sha256};
+use updraft_core::layout::{self, Key};
+use updraft_core::limits::{METADATA_LEN_MAX, RELEASE_LEN_MAX, ROOT_LEN_MAX, TIMESTAMP_LEN_MAX, TREE_LEN_MAX};
+use updraft_core::name::AppName;
+use updraft_core::path::RelPath;
+use updraft_core::release::Release;
+use updraft_core::signed::Envelope;
+use updraft_core::tree::stored::{unpack, unpack_by_digest};
+use updraft_core::trust::MetadataFile;
+
+use super::gc::blob_of;
+use super::{Depot, Error, View, blob, blocking, load};
+use crate::store::{Meta, Object, READ_LEN};
+
+/// How many objects one listing names.
+const PAGE: usize = 1_000;
+
+/// How many problems a report names; a store with more is not mended one by one.
+const PROBLEMS_MAX: usize = 1_000;
+
+/// Whether `fsck` may mend what it finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repair {
+    /// Only say what is wrong.
+    Nothing,
+    /// Write derived files anew, and delete damaged blobs and trees, so that a publisher's next upload replaces them.
+    WhatCanBe,
+}
+
+/// A check that is under way.
+struct Check<'a> {
+    depot: &'a Depot,
+    repair: Repair,
+    report: FsckReport,
+}
+
+impl Depot {
+    /// Reads every object, compares it with its name, and follows every reference from every head.
+    ///
+    /// # Errors
+    /// When the store cannot be listed. Objects that cannot be read are problems in the report.
+    pub async fn fsck(&self, repair: Repair) -> Result<FsckReport, Error> {
+        let mut check = Check { depot: self, repair, report: FsckReport::default() };
+        for app in super::app_names(&self.inner.store).await? {
+            check.app(&app).await?;
+        }
+        Ok(check.report)
+    }
+}
+
+impl Check<'_> {
+    fn problem(&mut self, sentence: String) {
+        if self.report.problems.len() < PROBLEMS_MAX {
+            self.report.problems.push(sentence);
+        }
+    }
+
+    async fn app(&mut self, app: &AppName) -> Result<(), Error> {
+        // What is published after this is not looked for.
+        let view = match load::load(&self.depot.inner.store, app, None).await {
+            Ok(view) => Some(view),
+            // Left by a creation that never came as far as its head.
+            Err(Error::NotFound(_)) => None,
+            Err(Error::Broken { reason, .. }) => {
+                self.problem(format!("app {app} cannot be served: {reason}"));
+                None
+            }
+            Err(error) => {
+                self.problem(format!("app {app} cannot be read: {error}"));
+                None
+            }
+        };
+        let blobs = self.objects(app).await?;
+        if let Some(view) = view {
+            self.derived(&view).await?;
+            for release in view.releases.values() {
+                self.release(&view, release, &blobs).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads every object of the app, and returns the blobs that are sound.
+    async fn objects(&mut self, app: &AppName) -> Result<HashSet<Digest>, Error> {
+        let (prefix, mut after) = (layout::app_prefix(app), None);
+        let mut blobs = HashSet::new();
+        loop {
+            let page = self.depot.inner.store.list(&prefix, after.as_ref(), PAGE).await?;
+            for (key, meta) in &page {
+                match self.object(app, key, meta).await {
+                    Ok(None) => blobs.extend(blob_of(app, key).map(|(digest, _)| digest)),
+                    Ok(Some(reason)) => self.damaged(key, &reason).await?,
+                    Err(error) => self.problem(format!("{key} cannot be read: {error}")),
+                }
+            }
+            match page.last() {
+                Some((last, _)) if page.len() == PAGE => after = Some(last.clone()),
+                _ => return Ok(blobs),
+            }
+        }
+    }
+
+    async fn damaged(&mut self, key: &Key, reason: &str) -> Result<(), Error> {
+        let room = key.as_str().split('/').nth(2).unwrap_or_default();
+        if self.repair == Repair::WhatCanBe && matches!(room, "blobs" | "trees") {
+            self.depot.inner.store.delete(key).await?;
+            self.problem(format!(
+                "{key} is damaged: {reason}; it was deleted, publish its release again to replace it"
+            ));
+        } else {
+            self.problem(format!("{key} is damaged: {reason}"));
+        }
+        Ok(())
+    }
+
+    /// What is wrong with one object, by its name.
+    async fn object(&mut self, app: &AppName, key: &Key, meta: &Meta) -> Result<Option<String>, Error> {
+        let rest = key.as_str().strip_prefix(&layout::app_prefix(app)).unwrap_or_default();
+        let Some((room, file)) = rest.split_once('/') else { return Ok(None) };
+        let store = &self.depot.inner.store;
+        self.report.checked += 1;
+        self.report.checked_bytes += meta.size;
+        let name = file.rsplit('/').next().unwrap_or(file);
+        match room {
+            "blobs" => {
+                let Some((digest, encoding)) = blob_of(app, key) else {
+                    return Ok(Some("no blob has such a name".into()));
+                };
+                let Some(object) = store.open(key).await? else { return Ok(None) };
+                let source = Reader { object, at: 0, piece: Bytes::new(), runtime: Handle::current() };
+                let problem = blocking(move || blob::problem(source, encoding, digest)).await?;
+                Ok(problem.unwrap_or_else(|error| Some(format!("it cannot be read: {error}"))))
+            }
+            "trees" => {
+                let Ok(digest) = name.parse() else { return Ok(Some("no tree has such a name".into())) };
+                let Some((packed, _)) = store.read(key, TREE_LEN_MAX).await? else { return Ok(None) };
+                Ok(blocking(move || unpack_by_digest(&packed, digest).err().map(|e| e.to_string())).await?)
+            }
+            "targets" => {
+                let Some((bytes, _)) = store.read(key, RELEASE_LEN_MAX).await? else { return Ok(None) };
+                let found = Sha256::of(&bytes);
+                let named = name.split('.').next().and_then(|text| text.parse().ok());
+                Ok((named != Some(found)).then(|| format!("its bytes have the SHA-256 {found}")))
+            }
+            "tuf" if name != "timestamp.json" => {
+                let Some((bytes, _)) = store.read(key, METADATA_LEN_MAX).await? else { return Ok(None) };
+                Ok(metadata_problem(name, &bytes))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The files that are derived from others.
+    async fn derived(&mut self, view: &View) -> Result<(), Error> {
+        let app = &view.name;
+        self.timestamp(app).await?;
+        let first = layout::metadata(app, &MetadataFile::Root(1));
+        let there = self.depot.inner.store.read(&first, ROOT_LEN_MAX).await?;
+        if there.is_some_and(|(bytes, _)| bytes != view.first_root) {
+            self.problem(format!("{first} is another root than {}", layout::first_root(app)));
+        }
+        for (name, channel) in &view.channels {
+            let (_, bytes) = super::sign::document(channel);
+            let key = layout::channel(app, name, Sha256::of(&bytes));
+            if self.depot.inner.store.stat(&key).await?.is_none() {
+                let mended = if self.repair == Repair::WhatCanBe {
+                    self.depot.inner.store.create(&key, bytes).await?;
+                    "; it was written anew"
+                } else {
+                    ""
+                };
+                self.problem(format!("{key}, the document of channel {name}, is missing{mended}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// `timestamp.json`, which is a copy of what is in the head.
+    async fn timestamp(&mut self, app: &AppName) -> Result<(), Error> {
+        let slot = self.depot.slot_or_new(app);
+        let _turn = slot.turn.lock().await;
+        let Ok(view) = self.depot.newest_in_turn(&slot).await else { return Ok(()) };
+        let (store, key) = (&self.depot.inner.store, layout::metadata(app, &MetadataFile::Timestamp));
+        let there = store.read(&key, TIMESTAMP_LEN_MAX).await.ok().flatten();
+        if there.is_some_and(|(bytes, _)| bytes == view.head.timestamp) {
+            return Ok(());
+        }
+        let mended = if self.repair == Repair::WhatCanBe {
+            store.delete(&key).await?;
+            self.depot.publish_timestamp(&view).await;
+            "; it was written anew"
+        } else {
+            "; `updraft fsck --repair` writes it anew"
+        };
+        self.problem(format!("{key} is not the timestamp of the head{mended}"));
+        Ok(())
+    }
+
+    /// Follows what a release names.
+    async fn release(&mut self, view: &View, release: &Release, blobs: &HashSet<Digest>) -> Result<(), Error> {
+        let (digest, length) = (release.tree.digest, release.tree.length);
+        let key = layout::tree(&view.name, digest);
+        let Some((packed, _)) = self.depot.inner.store.read(&key, TREE_LEN_MAX).await? else {
+            self.problem(format!("{key}, the tree of release {}, is missing", release.name()));
+            return Ok(());
+        };
+        // A damaged one was named when it was read.
+        let Ok((tree, _)) = blocking(move || unpack(&packed, digest, length)).await? else { return Ok(()) };
+        let files: BTreeMap<Digest, &RelPath> = tree.files().map(|file| (file.digest, file.path)).collect();
+        for (digest, path) in files.into_iter().filter(|(digest, _)| !blobs.contains(digest)) {
+            self.problem(format!(
+                "app {}: blob {digest}, the file '{path}' of release {}, is missing or damaged",
+                view.name,
+                release.name()
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// What is wrong with a metadata file, by its name alone; what is current was verified with its signatures.
+fn metadata_problem(name: &str, bytes: &Bytes) -> Option<String> {
+    let envelope = match Envelope::parse(bytes, METADATA_LEN_MAX) {
+        Ok(envelope) => envelope,
+        Err(error) => return Some(error.to_string()),
+    };
+    let named: Option<u64> = name.split('.').next().and_then(|text| text.parse().ok());
+    let found = envelope.content::<serde_json::Value>().ok()?.get("version")?.as_u64();
+    (named != found).then(|| "it is of another version than its name says".to_owned())
+}
+
+/// An object as a blocking reader, for a thread that may wait.
+struct Reader {
+    object: Object,
+    at: u64,
+    piece: Bytes,
+    runtime: Handle,
+}
+
+impl Read for Reader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.piece.is_empty() {
+            let read = self.object.read_at(self.at, READ_LEN);
+            self.piece = self.runtime.block_on(read).map_err(io::Error::other)?;
+            self.at += self.piece.len() as u64;
+        }
+        let len = buffer.len().min(self.piece.len());
+        self.piece.copy_to_slice(&mut buffer[..len]);
+        Ok(len)
+    }
+}

@@ -1,0 +1,309 @@
+//! The collector: it condemns what nothing needs, waits for the grace, then deletes.
+//!
+//! What is needed is marked from the newest head: its metadata and every root, the documents of releases and channels,
+//! their trees, and the blobs of those trees. Only rooms that are known here are judged; anything else is kept.
+//!
+//! A publish may run at the same time. It asks what is missing, uploads, and is accepted; at each of these moments a
+//! condemned object counts as missing, and uploading it again pardons it. Whoever counts on objects staying (an upload
+//! that ends, a publish from its last look to its swap) shares `Slot::keep`; the collector acts only while it holds that
+//! alone and the head is still the one it marked from. So no object is condemned or deleted under a publish that has
+//! seen it; one that saw it earlier is told [`Error::Missing`] and sends it again. That holds within one process: of
+//! several replicas of one bucket only one may collect.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use updraft_core::Timestamp;
+use updraft_core::api::{GcReport, GcRequest};
+use updraft_core::digest::Digest;
+use updraft_core::layout::{self, Key};
+use updraft_core::limits::TREE_LEN_MAX;
+use updraft_core::name::AppName;
+use updraft_core::release::ReleaseName;
+use updraft_core::tree::stored::{Encoding, unpack};
+
+use super::commit::TRIES;
+use super::presence::{CONDEMNED, mark};
+use super::slot::Slot;
+use super::{Depot, Error, View, blocking, create, detached, sign};
+
+/// How many objects one listing names.
+const PAGE: usize = 1_000;
+
+/// How many objects are acted upon before publishers may go on.
+const BATCH: usize = 64;
+
+/// Largest mark, in bytes.
+const MARK_LEN_MAX: u64 = 1_024;
+
+/// A mark on a condemned object.
+#[derive(Debug, Serialize, Deserialize)]
+struct Condemned {
+    since: Timestamp,
+}
+
+/// What is to be done about one object.
+#[derive(Debug)]
+enum Action {
+    /// Nothing needs it: mark it.
+    Condemn(Key),
+    /// It is needed again: take the mark away.
+    Pardon(Key),
+    /// It is gone: take the mark away.
+    Forget(Key),
+    /// Its grace is over.
+    Delete(Key, u64),
+}
+
+#[derive(Debug, Default)]
+struct Plan {
+    kept: u64,
+    waiting: u64,
+    actions: Vec<Action>,
+}
+
+impl Depot {
+    /// Condemns what nothing needs, and deletes what was condemned longer ago than the grace.
+    ///
+    /// # Errors
+    /// When what is needed cannot be known for certain: then nothing more is condemned or deleted.
+    pub async fn gc(&self, request: GcRequest, now: Timestamp) -> Result<GcReport, Error> {
+        let depot = self.clone();
+        detached(async move {
+            let _one = depot.inner.collecting.lock().await;
+            let slots: Vec<_> = depot.inner.apps.load().values().cloned().collect();
+            if let Some((app, reason)) = depot.broken().into_iter().next() {
+                return Err(Error::broken(&app, reason));
+            }
+            let mut report = GcReport::default();
+            for slot in slots.iter().filter(|slot| slot.view().is_some()) {
+                depot.collect(slot, request, now, &mut report).await?;
+            }
+            if !request.dry_run {
+                depot.forget_records().await?;
+                let store = depot.inner.store.clone();
+                blocking(move || store.expire_partials(now)).await??;
+            }
+            Ok(report)
+        })
+        .await
+    }
+
+    /// Collects one app, beginning again when it changes meanwhile.
+    async fn collect(
+        &self,
+        slot: &Slot,
+        request: GcRequest,
+        now: Timestamp,
+        report: &mut GcReport,
+    ) -> Result<(), Error> {
+        for _ in 0..TRIES {
+            let view = {
+                let _turn = slot.turn.lock().await;
+                self.newest_in_turn(slot).await?
+            };
+            let plan = self.survey(&view, now).await?;
+            let (kept, waiting) = (plan.kept, plan.waiting);
+            let done = request.dry_run || self.carry_out(slot, &view, &plan.actions, now, report).await?;
+            if done {
+                if request.dry_run {
+                    plan.actions.iter().for_each(|action| count(action, report));
+                }
+                report.kept += kept;
+                report.waiting += waiting;
+                return Ok(());
+            }
+        }
+        Err(Error::Conflict(format!(
+            "app {}: it changes too fast to collect; try again when less is published",
+            slot.name
+        )))
+    }
+
+    /// Looks at every object of the app, and decides.
+    async fn survey(&self, view: &View, now: Timestamp) -> Result<Plan, Error> {
+        let (store, app) = (&self.inner.store, &view.name);
+        let needed = self.needed(view).await?;
+        let grace_over = sign::later(now, -self.inner.options.gc_grace_secs);
+        let mut marked = self.marked(app).await?;
+        let mut plan = Plan::default();
+        let (prefix, mut after) = (layout::app_prefix(app), None);
+        loop {
+            let page = store.list(&prefix, after.as_ref(), PAGE).await?;
+            for (key, meta) in &page {
+                let is_marked = marked.remove(key);
+                if needed.has(app, key) {
+                    plan.kept += 1;
+                    plan.actions.extend(is_marked.then(|| Action::Pardon(key.clone())));
+                } else if !is_marked {
+                    plan.actions.push(Action::Condemn(key.clone()));
+                } else {
+                    match self.condemned_since(key).await? {
+                        Some(since) if since <= grace_over => plan.actions.push(Action::Delete(key.clone(), meta.size)),
+                        Some(_) => plan.waiting += 1,
+                        None => plan.actions.push(Action::Condemn(key.clone())),
+                    }
+                }
+            }
+            match page.last() {
+                Some((last, _)) if page.len() == PAGE => after = Some(last.clone()),
+                _ => break,
+            }
+        }
+        plan.actions.extend(marked.into_iter().map(Action::Forget));
+        Ok(plan)
+    }
+
+    /// The objects of `app` that carry a mark.
+    async fn marked(&self, app: &AppName) -> Result<BTreeSet<Key>, Error> {
+        let prefix = layout::private(CONDEMNED, &layout::app_prefix(app));
+        let mut marked = BTreeSet::new();
+        let mut after: Option<Key> = None;
+        loop {
+            let page = self.inner.store.list(prefix.as_str(), after.as_ref(), PAGE).await?;
+            let names = page.iter().filter_map(|(key, _)| layout::private_name(key, CONDEMNED));
+            marked.extend(names.filter_map(|name| Key::parse(&name)));
+            match page.last() {
+                Some((last, _)) if page.len() == PAGE => after = Some(last.clone()),
+                _ => return Ok(marked),
+            }
+        }
+    }
+
+    async fn condemned_since(&self, key: &Key) -> Result<Option<Timestamp>, Error> {
+        let mark = self.inner.store.read(&mark(key), MARK_LEN_MAX).await?;
+        let condemned = mark.and_then(|(bytes, _)| serde_json::from_slice::<Condemned>(&bytes).ok());
+        Ok(condemned.map(|condemned| condemned.since))
+    }
+
+    /// Does what was decided from `view`, as long as that is the newest; whether all of it was done.
+    async fn carry_out(
+        &self,
+        slot: &Slot,
+        view: &Arc<View>,
+        actions: &[Action],
+        now: Timestamp,
+        report: &mut GcReport,
+    ) -> Result<bool, Error> {
+        for batch in actions.chunks(BATCH) {
+            let _alone = slot.keep.write().await;
+            if slot.view().is_none_or(|newest| newest.head.generation != view.head.generation) {
+                return Ok(false);
+            }
+            for action in batch {
+                self.act(action, now).await?;
+                count(action, report);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn act(&self, action: &Action, now: Timestamp) -> Result<(), Error> {
+        let store = &self.inner.store;
+        match action {
+            Action::Condemn(key) => {
+                let condemned = serde_json::to_vec(&Condemned { since: now }).expect("a date is plain JSON");
+                store.put(&mark(key), condemned.into()).await?;
+            }
+            Action::Pardon(key) | Action::Forget(key) => store.delete(&mark(key)).await?,
+            Action::Delete(key, _) => {
+                // The mark first: an object that a later upload makes anew must not find an old one.
+                store.delete(&mark(key)).await?;
+                store.delete(key).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything that the head of `view` leads to.
+    async fn needed(&self, view: &View) -> Result<Needed, Error> {
+        let app = &view.name;
+        let mut needed = Needed { keys: view.metadata.keys().cloned().collect(), blobs: HashSet::new() };
+        needed.keys.extend([layout::head(app), layout::first_root(app)]);
+        for (path, file) in &view.targets.targets {
+            let name = ReleaseName::from_target_path(path).zip(file.hashes.sha256);
+            needed.keys.extend(name.map(|(name, sha256)| layout::release(app, &name, sha256)));
+        }
+        for (name, channel) in &view.channels {
+            let (_, bytes) = sign::document(channel);
+            needed.keys.insert(layout::channel(app, name, updraft_core::digest::Sha256::of(&bytes)));
+        }
+        for release in view.releases.values() {
+            let (digest, length) = (release.tree.digest, release.tree.length);
+            let key = layout::tree(app, digest);
+            if !needed.keys.insert(key.clone()) {
+                continue;
+            }
+            let Some((packed, _)) = self.inner.store.read(&key, TREE_LEN_MAX).await? else {
+                return Err(Error::broken(app, format_args!("{key} of release {} is missing", release.name())));
+            };
+            let unpacked = blocking(move || unpack(&packed, digest, length)).await?;
+            let (tree, _) = unpacked.map_err(|e| Error::broken(app, format_args!("{key}: {e}")))?;
+            needed.blobs.extend(tree.blobs().into_keys());
+        }
+        Ok(needed)
+    }
+
+    /// Removes what a crash between two steps of creating an app left in private.
+    async fn forget_records(&self) -> Result<(), Error> {
+        let prefix = layout::private(create::RECORDS, "");
+        for (key, _) in self.inner.store.list(prefix.as_str(), None, PAGE).await? {
+            let name = layout::private_name(&key, create::RECORDS).unwrap_or_default();
+            let Ok(app) = name.split(' ').next().unwrap_or_default().parse::<AppName>() else { continue };
+            let slot = self.slot_or_new(&app);
+            // Nobody creates this app now; and a head that waits for its files has got them when it could be loaded.
+            let _turn = slot.turn.lock().await;
+            if let Ok(_) | Err(Error::NotFound(_)) = self.load_in_turn(&slot).await {
+                self.inner.store.delete(&key).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn count(action: &Action, report: &mut GcReport) {
+    match action {
+        Action::Condemn(_) => report.condemned += 1,
+        Action::Pardon(_) => report.pardoned += 1,
+        Action::Forget(_) => {}
+        Action::Delete(_, size) => {
+            report.deleted += 1;
+            report.deleted_bytes += size;
+        }
+    }
+}
+
+/// What the newest head leads to.
+struct Needed {
+    keys: BTreeSet<Key>,
+    blobs: HashSet<Digest>,
+}
+
+impl Needed {
+    /// Whether the object at `key` has to stay.
+    fn has(&self, app: &AppName, key: &Key) -> bool {
+        if self.keys.contains(key) {
+            return true;
+        }
+        let rest = key.as_str().strip_prefix(&layout::app_prefix(app)).unwrap_or_default();
+        match rest.split_once('/') {
+            Some(("blobs", _)) => blob_of(app, key).is_none_or(|(digest, _)| self.blobs.contains(&digest)),
+            // Devices walk the roots one by one, however old the one is that they pinned.
+            Some(("tuf", file)) => file.ends_with(".root.json"),
+            Some(("targets" | "trees", _)) => false,
+            _ => true,
+        }
+    }
+}
+
+/// The blob that lies at `key`, if one does.
+pub(super) fn blob_of(app: &AppName, key: &Key) -> Option<(Digest, Encoding)> {
+    let file = key.as_str().rsplit('/').next()?;
+    let (text, encoding) = match file.strip_suffix(".zst") {
+        Some(text) => (text, Encoding::Zstd),
+        None => (file, Encoding::Raw),
+    };
+    let digest = text.parse().ok()?;
+    (layout::blob(app, digest, encoding) == *key).then_some((digest, encoding))
+}

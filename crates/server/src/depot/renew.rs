@@ -1,0 +1,80 @@
+//! Renewal: the server signs its own roles anew long before they expire, whether anything else happens or not.
+
+use std::sync::Arc;
+
+use updraft_core::Timestamp;
+use updraft_core::name::AppName;
+
+use super::commit::{Change, Outcome, TRIES};
+use super::sign::due_at;
+use super::slot::Slot;
+use super::verify::Expiry;
+use super::{Depot, Error, Options, View, detached};
+
+/// What a round of renewals did.
+#[derive(Debug, Default)]
+pub struct Renewed {
+    /// Apps whose online roles were signed anew.
+    pub apps: Vec<AppName>,
+    /// Apps for which that failed, and why.
+    pub failed: Vec<(AppName, Error)>,
+}
+
+impl Depot {
+    /// Signs anew every online role, of every app, of which less than half of the life is left. An app that could not be
+    /// read before is tried again.
+    pub async fn renew(&self, now: Timestamp) -> Renewed {
+        let mut renewed = Renewed::default();
+        let slots: Vec<_> = self.inner.apps.load().values().cloned().collect();
+        for slot in slots {
+            if slot.view().is_none() && slot.trouble().is_none() {
+                continue;
+            }
+            let (depot, app) = (self.clone(), slot.name.clone());
+            let done = detached(async move {
+                let _turn = slot.turn.lock().await;
+                let _keep = slot.keep.read().await;
+                depot.renew_in_turn(&slot, now).await
+            });
+            match done.await {
+                Ok(true) => renewed.apps.push(app),
+                Ok(false) => {}
+                Err(error) => renewed.failed.push((app, error)),
+            }
+        }
+        renewed
+    }
+
+    /// When the next role is due; `None` without apps.
+    pub fn next_renewal(&self) -> Option<Timestamp> {
+        let apps = self.inner.apps.load();
+        let views = apps.values().filter_map(|slot| slot.view());
+        views.map(|view| first_due(&view, self.inner.options)).min()
+    }
+
+    async fn renew_in_turn(&self, slot: &Slot, now: Timestamp) -> Result<bool, Error> {
+        let mut view: Arc<View> = match slot.view() {
+            Some(view) => view,
+            None => self.load_in_turn(slot).await?,
+        };
+        for _ in 0..TRIES {
+            if first_due(&view, self.inner.options) >= now {
+                return Ok(false);
+            }
+            // The publisher's part may have expired: devices then say so, and the server's part is not to blame.
+            match self.commit(slot, &view, Change::none(&view, Expiry::Ignored), now).await? {
+                Outcome::Done(_) => return Ok(true),
+                Outcome::Lost => view = self.load_in_turn(slot).await?,
+            }
+        }
+        Err(Error::Conflict(format!("app {}: it changes too fast to renew", slot.name)))
+    }
+}
+
+/// When the first of the online roles is due.
+fn first_due(view: &View, options: Options) -> Timestamp {
+    let timestamp = due_at(&view.timestamp.expires, options.timestamp_life_secs);
+    let snapshot = due_at(&view.snapshot.expires, options.online_life_secs);
+    let channels = due_at(&view.channels_role.expires, options.online_life_secs);
+    timestamp.min(snapshot).min(channels)
+}
