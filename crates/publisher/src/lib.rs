@@ -8,14 +8,16 @@
 //! - [`remote`], [`http`]: the server, as a publisher sees it;
 //! - [`base`]: the app as it is, verified; [`sign`]: what is signed on top of it;
 //! - [`create`]: a new app; [`publish`]: a new release; [`pin`]: a release that is to stay;
-//! - `notes`: what is new, as people write it down;
-//! - `folder`: a folder that publishes itself.
+//! - [`notes`]: what is new, as people write it down;
+//! - [`folder`]: a folder that publishes itself.
 #![forbid(unsafe_code)]
 
 pub mod base;
 pub mod create;
+pub mod folder;
 pub mod http;
 pub mod keys;
+pub mod notes;
 mod pem;
 pub mod pin;
 pub mod progress;
