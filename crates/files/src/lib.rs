@@ -15,6 +15,9 @@ pub mod dir;
 pub mod index;
 pub mod scan;
 pub mod scratch;
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod unprivileged;
 pub mod whole;
 pub mod write;
 

@@ -11,7 +11,7 @@ mod hash;
 mod ignored;
 mod walk;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use updraft_core::Timestamp;
 use updraft_core::digest::Digest;
@@ -102,6 +102,10 @@ pub struct Scan {
 /// When `dir` cannot be read; when it holds what cannot exist on every system, what may not be read, or links that leave
 /// it; when files change all the time.
 pub fn scan(dir: &Dir, options: &Options, known: &Index, progress: &dyn Fn(u64)) -> Result<Scan, Error> {
+    scan_hooked(dir, options, known, &Hooks { progress, opened: &|_| () })
+}
+
+fn scan_hooked(dir: &Dir, options: &Options, known: &Index, hooks: &Hooks<'_>) -> Result<Scan, Error> {
     let walk = || {
         let walked = walk::everything(dir, options)?;
         let mut problems = walked.problems.clone();
@@ -109,9 +113,7 @@ pub fn scan(dir: &Dir, options: &Options, known: &Index, progress: &dyn Fn(u64))
         refuse(dir, problems)?;
         Ok(walked)
     };
-    let known = |path: &RelPath, stamp| known.known(path, stamp);
-    let settled = settle(dir, &walk, &known, &Hooks { progress, opened: &|_| () })?;
-    settled.strict(dir)
+    settle(dir, &walk, &|path, stamp| known.known(path, stamp), hooks)?.strict(dir)
 }
 
 /// What `dir` holds now at `paths` and on the way to them. What is not there is not in the answer; nor is what cannot be
@@ -126,10 +128,12 @@ pub fn look<'a>(
     known: &Index,
     progress: &dyn Fn(u64),
 ) -> Result<Scan, Error> {
-    let paths = walk::with_parents(paths);
-    let known = |path: &RelPath, stamp| known.known_relinked(path, stamp);
-    let walk = || walk::only(dir, &paths);
-    settle(dir, &walk, &known, &Hooks { progress, opened: &|_| () })?.lenient(dir)
+    look_hooked(dir, &walk::with_parents(paths), known, &Hooks { progress, opened: &|_| () })
+}
+
+fn look_hooked(dir: &Dir, paths: &BTreeSet<RelPath>, known: &Index, hooks: &Hooks<'_>) -> Result<Scan, Error> {
+    let walk = || walk::only(dir, paths);
+    settle(dir, &walk, &|path, stamp| known.known_relinked(path, stamp), hooks)?.lenient(dir)
 }
 
 /// Who is told what happens.
