@@ -214,6 +214,16 @@ impl SimRepo {
         self.seal();
     }
 
+    /// Drops what a channel has left behind, as a publisher and then the server do with every publish.
+    pub fn drop_retired(&mut self, channel: &str) {
+        let mut document = self.channel(channel);
+        for release in std::mem::take(&mut document.retired) {
+            self.targets.targets.remove(&release.target_path());
+        }
+        self.write_targets();
+        self.set_channel(&channel.parse().expect("the name of a channel"), &document);
+    }
+
     /// Signs timestamp, snapshot and channels anew, as a server does in time.
     pub fn renew(&mut self) {
         self.write_channels();
