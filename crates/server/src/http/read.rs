@@ -1,0 +1,49 @@
+//! What devices read: `/apps/{app}/...`, straight from memory or from the store.
+//!
+//! The head and the metadata that is current are in the app's [`View`]; everything else is immutable and comes from the
+//! store, a slice at a time. Nothing here waits for anything but the store, and nothing is decided here.
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Response};
+use updraft_core::layout::{Key, Public};
+
+use super::body::Body;
+use super::content::{Content, Keep, Source, Tag};
+use super::error::Error;
+use crate::depot::{Depot, View};
+
+/// Answers a `GET` or `HEAD` of a public place of the store.
+pub(super) async fn read(
+    depot: &Depot,
+    place: &Public,
+    method: &Method,
+    asked: &HeaderMap,
+) -> Result<Response<Body>, Error> {
+    let (Public::Head(app) | Public::FirstRoot(app) | Public::Timestamp(app) | Public::Immutable(app, _)) = place;
+    let view = depot.view(app).ok_or_else(|| Error::not_found(&format!("apps/{app}")))?;
+    let content = match place {
+        Public::Head(_) => mutable(view.head_bytes.clone(), "application/octet-stream"),
+        Public::FirstRoot(_) => mutable(view.first_root.clone(), "application/json"),
+        Public::Timestamp(_) => mutable(Bytes::copy_from_slice(&view.head.timestamp), "application/json"),
+        Public::Immutable(_, key) => immutable(depot, &view, key).await?,
+    };
+    content.answer(method, asked)
+}
+
+fn mutable(bytes: Bytes, kind: &'static str) -> Content {
+    Content { tag: Tag::of(&bytes), source: Source::Memory(bytes), keep: Keep::Revalidate, kind, disposition: None }
+}
+
+async fn immutable(depot: &Depot, view: &View, key: &Key) -> Result<Content, Error> {
+    let source = match view.metadata.get(key) {
+        Some(bytes) => Source::Memory(bytes.clone()),
+        // Older metadata, another replica's newer one, or what is not metadata at all.
+        None => match depot.store().open(key).await.map_err(|e| Error::store(&e))? {
+            Some(object) => Source::Object(object),
+            None => return Err(Error::not_found(key.as_str())),
+        },
+    };
+    let kind = if key.as_str().ends_with(".json") { "application/json" } else { "application/octet-stream" };
+    let tag = Tag::of_object(key.as_str(), source.len());
+    Ok(Content { source, tag, keep: Keep::Immutable, kind, disposition: None })
+}
