@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! trust/pinned.root.json   the first root, as it was pinned; written once
-//! trust/root.json          the newest root that is believed
+//! trust/root.json          the newest root that is believed; until there is another one, the first once more
 //! trust/timestamp.json, snapshot.json, targets.json, channels.json
 //! trust/head               {"format":1,"source":"...","etag":"..."}\n and the head that came with that tag
 //! trust/release.json       the release document that was looked at last
@@ -154,6 +154,12 @@ pub(crate) fn refresh(place: Place<'_>, kept: &mut Kept<'_>, now: Timestamp) -> 
     let root = kept.root().ok_or(Error::NoRoot)?;
     let mut remote = Remote { place, kept: kept.head(place.at), fresh: None };
     let refreshed = trust::refresh(&root, now, &mut remote, kept).map_err(|error| explain(error, place))?;
+    // Two copies of a root, so that one may be damaged.
+    if let Some(root) =
+        refreshed.trusted.bytes(&Role::Root).filter(|root| kept.load(&Role::Root).as_deref() != Some(root))
+    {
+        kept.store(&Role::Root, root)?;
+    }
     // Only now, when all that it says is believed: a bad head must be asked for again.
     if let Some((etag, bytes)) = remote.fresh {
         kept.keep_head(place.at, &etag, &bytes)?;
@@ -263,7 +269,8 @@ impl<'a> Kept<'a> {
         for entry in self.dir.entries()? {
             self.dir.remove_all(Path::new(&entry.name))?;
         }
-        self.write(PINNED, root)
+        self.write(PINNED, root)?;
+        self.store(&Role::Root, root)
     }
 
     /// The first root, if it is readable; for telling what was pinned.
@@ -330,6 +337,13 @@ impl Cache for Kept<'_> {
             Some(name) => self.write(name, bytes),
             None => Ok(()),
         }
+    }
+
+    fn forget(&mut self, role: &Role) -> Result<(), updraft_files::Error> {
+        let Some(name) = file_name(role) else { return Ok(()) };
+        self.dir.remove_all(Path::new(name))?;
+        // Gone for good before anything is kept that relies on it.
+        self.dir.sync()
     }
 }
 

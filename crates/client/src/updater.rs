@@ -163,7 +163,7 @@ impl Updater {
         let root = belief::first_root(Place { app: &app, at: &at, fetcher: &fetcher }, &pin)?;
         let device = random_name();
         let settings = Settings { format: 1, app, source: at.clone(), channel, platform, device, in_place };
-        let mut home = Home::create(dir, settings)?;
+        let mut home = Home::create(dir, &settings)?;
         let recovered = install::recover(&mut home)?;
         install::ready(&home, adopt)?;
         Kept::new(&home.trust()?).pin(&root).map_err(belief::Error::from)?;
@@ -370,9 +370,9 @@ fn lists(trusted: &Trusted, name: &ReleaseName, document: &[u8]) -> bool {
     targets.and_then(|targets| targets.get(&name.target_path())).is_some_and(|target| target.matches(document))
 }
 
-/// A name for this installation: 64 random bits, tied to nothing.
+/// A name for this installation: 128 random bits, tied to nothing.
 fn random_name() -> String {
-    let mut bytes = [0; 8];
+    let mut bytes = [0; 16];
     // Without a random source the name stays empty of meaning; it only tells installations apart in statistics.
     let _ = getrandom::fill(&mut bytes);
     hex::encode(bytes)

@@ -68,9 +68,9 @@ impl Work<'_> {
     pub(super) fn fetch(&self, want: &Fetch) -> Result<(), Error> {
         let mut reason = String::new();
         for attempt in 0..BODY_TRIES {
-            // A hint that did not hold is not asked twice.
-            let hint = want.stored.filter(|_| attempt == 0);
-            match self.try_fetch(want, hint)? {
+            // A size that did not hold is not relied on twice.
+            let expected = want.stored.filter(|_| attempt == 0);
+            match self.try_fetch(want, expected)? {
                 Try::Done => return Ok(()),
                 Try::Missing => {
                     let what = layout::blob(self.place.app, want.digest, Encoding::Raw).to_string();
@@ -82,14 +82,14 @@ impl Work<'_> {
         Err(Error::Blob { digest: want.digest, reason })
     }
 
-    fn try_fetch(&self, want: &Fetch, hint: Option<Stored>) -> Result<Try, Error> {
+    fn try_fetch(&self, want: &Fetch, expected: Option<Stored>) -> Result<Try, Error> {
         // The hint says how it is stored; when that is wrong, or there is none, the other way is tried.
-        let order = match hint {
+        let order = match want.stored {
             Some(Stored { encoding: Encoding::Raw, .. }) => [Encoding::Raw, Encoding::Zstd],
             _ => [Encoding::Zstd, Encoding::Raw],
         };
         for encoding in order {
-            let found = self.try_encoding(want, encoding, hint)?;
+            let found = self.try_encoding(want, encoding, expected)?;
             if !matches!(found, Try::Missing) {
                 return Ok(found);
             }
@@ -97,12 +97,12 @@ impl Work<'_> {
         Ok(Try::Missing)
     }
 
-    fn try_encoding(&self, want: &Fetch, encoding: Encoding, hint: Option<Stored>) -> Result<Try, Error> {
+    fn try_encoding(&self, want: &Fetch, encoding: Encoding, expected: Option<Stored>) -> Result<Try, Error> {
         let max = match encoding {
             Encoding::Raw => want.size,
             Encoding::Zstd => compressed_len_max(want.size),
         };
-        let expected = hint.filter(|stored| stored.encoding == encoding).map(|stored| stored.size.min(max));
+        let expected = expected.filter(|stored| stored.encoding == encoding).map(|stored| stored.size.min(max));
         let in_memory = expected.unwrap_or(max) <= MEMORY_LEN_MAX;
         // A hint that is too small must not make a large body fill the memory; the next try goes without the hint.
         let max = if in_memory { max.min(4 * MEMORY_LEN_MAX) } else { max };
@@ -158,9 +158,7 @@ impl Work<'_> {
         // Hashed again, not remembered: what lies on the disk is what counts. A frame is checked when it is decoded.
         let len = match encoding {
             Encoding::Raw => part.hash_what_is_there().map_err(|error| keep(part.name.display(), error))?,
-            Encoding::Zstd => {
-                part.file.seek(SeekFrom::End(0)).map_err(|error| keep(part.name.display(), error))?
-            }
+            Encoding::Zstd => part.file.seek(SeekFrom::End(0)).map_err(|error| keep(part.name.display(), error))?,
         };
         self.meter.add(len);
         Ok(Body { keeper: Keeper::Part(part), len, meter: self.meter })

@@ -137,7 +137,8 @@ impl Transport for Http {
             304 if request.if_none_match.is_some() => Ok(Answer::NotModified),
             404 | 410 | 416 => {
                 // Read to its end, a refused request costs no new connection.
-                let _ = std::io::copy(&mut response.body_mut().as_reader().take(ERROR_BODY_LEN_MAX), &mut std::io::sink());
+                let _ =
+                    std::io::copy(&mut response.body_mut().as_reader().take(ERROR_BODY_LEN_MAX), &mut std::io::sink());
                 Ok(if status == 416 { Answer::PastEnd } else { Answer::Missing })
             }
             _ => {
