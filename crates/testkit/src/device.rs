@@ -26,6 +26,11 @@ impl Cache for MemoryCache {
         self.files.insert(role.clone(), bytes.to_vec());
         Ok(())
     }
+
+    fn forget(&mut self, role: &Role) -> Result<(), Infallible> {
+        self.files.remove(role);
+        Ok(())
+    }
 }
 
 /// A device that believes what it can verify from its pinned root, and remembers it.
