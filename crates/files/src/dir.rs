@@ -17,6 +17,7 @@ use std::path::{Component, Path, PathBuf};
 mod linux;
 #[cfg(target_os = "macos")]
 mod macos;
+mod remove;
 #[cfg(unix)]
 mod unix;
 #[cfg(windows)]
@@ -30,9 +31,6 @@ use windows as sys;
 /// Most entries that one directory is read to: a directory with more is no part of an installed product, and its names
 /// would not fit in the memory that an updater may use.
 pub const ENTRIES_MAX: usize = 2_000_000;
-
-/// How often [`Dir::remove_all`] goes back to a directory that somebody fills while it is removed.
-const REMOVE_TRIES_MAX: u32 = 64;
 
 /// What failed, at which path, and why.
 #[derive(Debug, thiserror::Error)]
@@ -401,62 +399,6 @@ impl Dir {
         self.run("remove directory", at, |at| sys::remove_dir(self, at))
     }
 
-    /// Removes what is at `at` with everything in it; that nothing is there is fine. Links are removed, not followed, and
-    /// a mount in it is refused before anything behind that mount is touched.
-    ///
-    /// # Errors
-    /// At the first entry that cannot be removed, what was removed before it stays removed; when somebody fills it
-    /// faster than it is emptied.
-    pub fn remove_all(&self, at: &Path) -> Result<(), Error> {
-        match self.stat(at)? {
-            None => return Ok(()),
-            Some(stat) if stat.kind != EntryKind::Dir => return absent_is_fine(self.remove_file(at)).map(drop),
-            Some(_) => {}
-        }
-        // By path and not by one handle per level: depth must not cost open files.
-        let mut waiting = vec![at.to_owned()];
-        let mut tries = 0;
-        while let Some(next) = waiting.last().cloned() {
-            let inner = absent_is_fine(self.remove_files_of(&next))?.unwrap_or_default();
-            if !inner.is_empty() {
-                waiting.extend(inner.into_iter().map(|name| next.join(name)));
-                continue;
-            }
-            match absent_is_fine(self.remove_dir(&next)) {
-                Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && tries < REMOVE_TRIES_MAX => {
-                    tries += 1
-                }
-                done => {
-                    done?;
-                    waiting.pop();
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Removes whatever is not a directory from the one at `at`; returns the names of those that are.
-    fn remove_files_of(&self, at: &Path) -> Result<Vec<OsString>, Error> {
-        if self.is_mount(at)? {
-            let cause = io::Error::new(io::ErrorKind::CrossesDevices, "something is mounted there; unmount it first");
-            return Err(Error::new("remove directory", self.path.join(at), cause));
-        }
-        let dir = self.open_dir(at)?;
-        let (inner, files): (Vec<_>, Vec<_>) =
-            dir.entries()?.into_iter().partition(|entry| entry.kind == EntryKind::Dir);
-        for file in files {
-            let name = Path::new(&file.name);
-            let mut removed = dir.remove_file(name);
-            if removed.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied) {
-                // A directory that its owner may not write, such as a cache made read-only on purpose.
-                sys::let_owner_write(&dir.handle).map_err(|cause| Error::new("remove", dir.path.join(name), cause))?;
-                removed = dir.remove_file(name);
-            }
-            absent_is_fine(removed)?;
-        }
-        Ok(inner.into_iter().map(|entry| entry.name).collect())
-    }
-
     /// Sets the permission bits of the file or directory at `at` to exactly `mode`.
     ///
     /// # Errors
@@ -543,14 +485,6 @@ fn regular(file: File) -> io::Result<File> {
 
 fn is_absent(cause: &io::Error) -> bool {
     matches!(cause.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) || sys::is_loop(cause)
-}
-
-fn absent_is_fine<T>(result: Result<T, Error>) -> Result<Option<T>, Error> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 #[cfg(test)]

@@ -266,6 +266,49 @@ fn remove_all_removes_links_and_not_what_they_point_at() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn remove_all_removes_what_its_owner_made_read_only() {
+    let Fixture { temp, dir } = fixture();
+    std::fs::set_permissions(temp.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(temp.path().join("in"), std::fs::Permissions::from_mode(0o777)).unwrap();
+    crate::unprivileged::as_nobody(|| {
+        for (at, mode) in [("cache", 0o755), ("cache/only", 0o755), ("cache/only/dirs", 0o755), ("cache/files", 0o755)]
+        {
+            dir.create_dir(p(at), mode).unwrap();
+        }
+        dir.create_file(p("cache/files/f"), 0o444).unwrap();
+        for at in ["cache/files", "cache/only", "cache"] {
+            dir.set_mode(p(at), 0o555).unwrap();
+        }
+        dir.remove_all(p("cache")).unwrap();
+        assert_eq!(dir.stat(p("cache")).unwrap(), None);
+    });
+}
+
+#[test]
+fn remove_all_gives_up_on_a_directory_that_is_filled_faster() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let Fixture { temp: _temp, dir } = fixture();
+    let (stop, filler) = (AtomicBool::new(false), dir.try_clone().unwrap());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                let _ = filler.create_dir(p("sub/more"), 0o755);
+                let _ = filler.create_dir(p("sub/more/and more"), 0o755);
+            }
+        });
+        let removed = dir.remove_all(p("sub"));
+        stop.store(true, Ordering::Relaxed);
+        match removed {
+            Ok(()) => assert_eq!(dir.stat(p("sub")).unwrap(), None),
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::DirectoryNotEmpty, "{error}"),
+        }
+    });
+    dir.remove_all(p("sub")).unwrap();
+    assert!(dir.entries().unwrap().is_empty());
+}
+
+#[test]
 fn a_mount_is_told_from_a_directory() {
     // The one mount that every Linux process can see.
     let root = Dir::open(p("/")).unwrap();

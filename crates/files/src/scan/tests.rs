@@ -96,7 +96,7 @@ fn any_dir() -> impl Strategy<Value = BTreeMap<String, Thing>> {
         1 => "[a-d]{1,2}(/[a-d])?".prop_map(Thing::Link),
     ];
     proptest::collection::btree_map(at, thing, 0..16).prop_map(|mut things| {
-        // What lies inside something that is no directory goes; so do all that would be one name elsewhere.
+        // What lies inside something that is no directory goes.
         let is_dir = |thing: Option<&Thing>| matches!(thing, None | Some(Thing::Dir(_)));
         let all = things.clone();
         things.retain(|at, _| {
