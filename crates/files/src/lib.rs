@@ -3,7 +3,7 @@
 //! - [`Dir`] is an open directory. Every operation is relative to it and follows no symbolic link, so nobody who can
 //!   write inside the directory can lead us outside of it.
 //! - [`whole`] reads and replaces small files in one piece; [`scratch`] holds what is not finished yet.
-//! - [`scan`] reads a directory as a [`Tree`](updraft_core::tree::Tree); [`write`] does the reverse; [`index`] remembers
+//! - [`scan`] reads a directory as a [`Tree`](updraft_core::tree::Tree); [`mod@write`] does the reverse; [`index`] remembers
 //!   what was hashed, so that it need not be hashed again.
 //! - [`attrs`] hands owner, access list and labels on from a file to its successor.
 //!
