@@ -281,11 +281,7 @@ impl Keystore {
             Err(Error::Exists { .. }) if self.first_root()?.as_deref() == Some(root) => {}
             other => other?,
         }
-        let path = self.dir.join(PENDING_JSON);
-        match fs::remove_file(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(Error::Io { path, source }),
-            _ => Ok(()),
-        }
+        remove(self.dir.join(PENDING_JSON))
     }
 
     /// What was believed last.
@@ -355,6 +351,10 @@ impl Cache for Memory {
         make_private_dir(&self.dir)?;
         write(&self.dir, &Self::file_name(role), bytes, Place::Replace)
     }
+
+    fn forget(&mut self, role: &Role) -> Result<(), Error> {
+        remove(self.dir.join(Self::file_name(role)))
+    }
 }
 
 /// Whether a file may take the place of another.
@@ -383,6 +383,14 @@ fn persist(file: NamedTempFile, path: &Path, place: Place) -> Result<(), Error> 
         io::ErrorKind::AlreadyExists => Error::Exists { path: path.to_owned() },
         _ => Error::Io { path: path.to_owned(), source: e.error },
     })
+}
+
+/// Removes a file that need not be there.
+fn remove(path: PathBuf) -> Result<(), Error> {
+    match fs::remove_file(&path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(Error::Io { path, source }),
+        _ => Ok(()),
+    }
 }
 
 /// A rename survives a power cut only when its directory was synced; Windows has no such call and needs none.

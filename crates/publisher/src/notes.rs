@@ -102,6 +102,9 @@ impl Manifest {
     fn parse(text: &str, path: &Path) -> Result<Self, Error> {
         let bad = |reason: String| Error::Manifest { path: path.to_owned(), reason };
         let value = json::parse(text.as_bytes()).map_err(|e| bad(e.to_string()))?;
+        if !value.is_object() {
+            return Err(bad("it is no object".to_owned()));
+        }
         let manifest: Self = serde_json::from_value(value).map_err(|e| bad(e.to_string()))?;
         if let Some(notes) = &manifest.notes {
             notes.check()?;

@@ -139,14 +139,13 @@ mod tests {
         assert_eq!(locked.open("correct horsf").unwrap_err(), Error::WrongPassphrase);
     }
 
+    /// One wrong passphrase in 256 leaves well-formed padding and noise before it: number 64, found by trying. It is no
+    /// damaged file.
     #[test]
     fn a_wrong_passphrase_that_pads_well_is_still_wrong() {
-        // One wrong passphrase in about 256 leaves well-formed padding and noise before it.
         let key = SigningKey::from_seed([7; 32]);
         let pem = Pem::parse(&encode(&key, Some("right"), [3; RANDOM_LEN])).unwrap();
-        for n in 0..20 {
-            assert_eq!(pem.open(&format!("wrong {n}")).unwrap_err(), Error::WrongPassphrase);
-        }
+        assert_eq!(pem.open("wrong 64").unwrap_err(), Error::WrongPassphrase);
     }
 
     #[test]

@@ -1,0 +1,142 @@
+//! Key files: what they keep, what they refuse, and who else reads them.
+
+use std::path::Path;
+use std::process::Command;
+
+use updraft_publisher::keys::{Error, KeyName, Keystore, Known, Unlocked};
+
+fn store() -> (tempfile::TempDir, Keystore) {
+    let temp = tempfile::tempdir().unwrap();
+    let keys = Keystore::at(temp.path().join("deep/keys"));
+    (temp, keys)
+}
+
+#[test]
+fn a_passphrase_locks_and_opens() {
+    let (_temp, keys) = store();
+    let made = keys.create_keys(&Known::new("correct horse")).unwrap();
+    let opened = keys.open_key(KeyName::Targets, &Known::new("correct horse")).unwrap();
+    assert_eq!(opened.public(), made.targets.public());
+    assert_ne!(made.targets.public(), made.root.public());
+
+    let wrong = keys.open_key(KeyName::Targets, &Known::new("battery staple")).unwrap_err();
+    assert!(matches!(wrong, Error::WrongPassphrase { .. }), "{wrong}");
+    let none = keys.open_key(KeyName::Targets, &Unlocked).unwrap_err();
+    assert!(matches!(none, Error::NoPassphrase { .. }), "{none}");
+    let empty = store().1.create_keys(&Known::new("")).unwrap_err();
+    assert!(empty.to_string().contains("protects nothing"), "{empty}");
+}
+
+#[test]
+fn making_keys_again_keeps_those_that_are_there() {
+    let (_temp, keys) = store();
+    let secret = Known::new("secret");
+    let first = keys.create_keys(&secret).unwrap();
+    let before = std::fs::read(keys.key_path(KeyName::Root)).unwrap();
+    // An interruption left one of the two.
+    std::fs::remove_file(keys.key_path(KeyName::Targets)).unwrap();
+    let second = keys.create_keys(&secret).unwrap();
+    assert_eq!(second.root.public(), first.root.public());
+    assert_ne!(second.targets.public(), first.targets.public());
+    assert_eq!(std::fs::read(keys.key_path(KeyName::Root)).unwrap(), before);
+    // The one that was made anew is locked like the other, whoever asked for what.
+    assert!(keys.open_key(KeyName::Targets, &Unlocked).is_err());
+    assert_eq!(keys.create_keys(&secret).unwrap().targets.public(), second.targets.public());
+}
+
+#[test]
+fn what_is_wrong_with_a_key_file_is_said() {
+    let (_temp, keys) = store();
+    let missing = keys.open_key(KeyName::Root, &Unlocked).unwrap_err();
+    assert!(matches!(missing, Error::Missing { .. }) && missing.to_string().contains("root.pem"), "{missing}");
+    std::fs::create_dir_all(keys.dir()).unwrap();
+    let long = "x".repeat(20 << 10);
+    for content in ["", "no key", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", &long] {
+        std::fs::write(keys.key_path(KeyName::Root), content).unwrap();
+        let error = keys.open_key(KeyName::Root, &Unlocked).unwrap_err();
+        assert!(matches!(error, Error::Foreign { .. }), "{error}");
+        // Nor is it taken for an empty place.
+        assert!(keys.create_keys(&Unlocked).is_err());
+        assert_eq!(std::fs::read_to_string(keys.key_path(KeyName::Root)).unwrap(), content);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn nobody_else_reads_them() {
+    use std::os::unix::fs::PermissionsExt;
+    let (_temp, keys) = store();
+    keys.create_keys(&Unlocked).unwrap();
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&keys.key_path(KeyName::Root)), 0o600);
+    assert_eq!(mode(&keys.key_path(KeyName::Targets)), 0o600);
+    assert_eq!(mode(keys.dir()), 0o700);
+    let names: Vec<_> = std::fs::read_dir(keys.dir()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names.len(), 2, "nothing is left lying about: {names:?}");
+}
+
+/// Runs OpenSSL; `None`, and a line that says so, when this machine has none.
+fn openssl(arguments: &[&str]) -> Option<String> {
+    let output = match Command::new("openssl").args(arguments).output() {
+        Ok(output) => output,
+        Err(error) => {
+            eprintln!("skipped: openssl cannot be run here: {error}");
+            return None;
+        }
+    };
+    assert!(output.status.success(), "openssl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Some(String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn openssl_reads_what_we_write() {
+    let (_temp, keys) = store();
+    let made = keys.create_keys(&Known::new("correct horse")).unwrap();
+    let path = keys.key_path(KeyName::Root);
+    let path = path.to_str().unwrap();
+    let Some(text) = openssl(&["pkey", "-in", path, "-passin", "pass:correct horse", "-noout", "-text"]) else {
+        return;
+    };
+    let public = hex::encode(made.root.public().key_bytes().unwrap());
+    let digits: String = text.split("pub:").nth(1).unwrap().chars().filter(char::is_ascii_hexdigit).collect();
+    assert_eq!(digits, public);
+
+    let (_temp, plain) = store();
+    plain.create_keys(&Unlocked).unwrap();
+    openssl(&["pkey", "-in", plain.key_path(KeyName::Targets).to_str().unwrap(), "-noout"]);
+}
+
+#[test]
+fn we_read_what_openssl_writes() {
+    let (_temp, keys) = store();
+    std::fs::create_dir_all(keys.dir()).unwrap();
+    let path = keys.key_path(KeyName::Targets);
+    let out = path.to_str().unwrap();
+    let locked = ["genpkey", "-algorithm", "ed25519", "-aes256", "-pass", "pass:theirs", "-out", out];
+    if openssl(&locked).is_none() {
+        return;
+    }
+    let locked = keys.open_key(KeyName::Targets, &Known::new("theirs")).unwrap();
+    let wrong = keys.open_key(KeyName::Targets, &Known::new("ours")).unwrap_err();
+    assert!(matches!(wrong, Error::WrongPassphrase { .. }), "{wrong}");
+    let public =
+        openssl(&["pkey", "-in", out, "-passin", "pass:theirs", "-pubout", "-outform", "PEM", "-text", "-noout"]);
+    let digits: String =
+        public.unwrap().split("pub:").nth(1).unwrap().chars().filter(char::is_ascii_hexdigit).collect();
+    assert_eq!(digits, hex::encode(locked.public().key_bytes().unwrap()));
+    // Another algorithm is named, not misread.
+    openssl(&["genpkey", "-algorithm", "x25519", "-out", out]);
+    assert!(matches!(keys.open_key(KeyName::Targets, &Unlocked), Err(Error::Foreign { .. })));
+}
+
+/// A key file of the first release, as somebody has it in a drawer. Never edited: it must open for ever.
+const GOLDEN: &str = include_str!("golden/targets.pem");
+
+#[test]
+fn a_key_file_of_the_first_release_opens() {
+    let (_temp, keys) = store();
+    std::fs::create_dir_all(keys.dir()).unwrap();
+    std::fs::write(keys.key_path(KeyName::Targets), GOLDEN).unwrap();
+    let key = keys.open_key(KeyName::Targets, &Known::new("golden passphrase")).unwrap();
+    assert_eq!(key.public(), updraft_testkit::keys::named("golden").public());
+}
