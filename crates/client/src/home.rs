@@ -21,8 +21,8 @@
 //! A home refuses: a directory that is not resolved to a real place, two homes for one directory, a newer format, and a
 //! second process that wants to change things while one does.
 
-use std::ffi::OsString;
 use std::fs::File;
+use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -30,10 +30,13 @@ use updraft_core::name::{AppName, ChannelName, Platform};
 use updraft_core::path::RESERVED_DIR;
 use updraft_files::{Dir, read_bounded, write_atomic};
 
+use crate::install::mounts;
 use crate::record::{self, Record};
 
 /// Largest `settings.json`, in bytes: a source's URL is most of it.
 const SETTINGS_LEN_MAX: u64 = 64 << 10;
+const SETTINGS: &str = "settings.json";
+pub(crate) const RECORD: &str = "record";
 
 /// Why a home cannot be made, opened or used.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +78,14 @@ pub enum Error {
         file: PathBuf,
         /// What is wrong with it, and what to do.
         reason: String,
+    },
+    /// The file system knows no locks.
+    #[error("{}: cannot be locked: {source}", file.display())]
+    Lock {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: io::Error,
     },
     /// The record of what is installed cannot be used.
     #[error("{}: {source}", file.display())]
@@ -132,30 +143,332 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Home {
     dir: PathBuf,
-    parent: Dir,
-    name: OsString,
     folder: Dir,
     place: Place,
     settings: Settings,
     lock: Option<File>,
 }
-// SIGNATURES (bodies follow within the hour):
+
 impl Home {
-    /// Makes the home of a first install, or takes up one that was begun. `DIR` may be missing; see install::ready for what it may hold.
-    pub fn create(dir: &Path, settings: Settings) -> Result<Home, Error>;
-    /// Opens what was installed. With Access::Change, call install::recover next.
-    pub fn open(dir: &Path, access: Access) -> Result<Home, Error>;
-    /// `DIR`, resolved.
-    pub fn dir(&self) -> &Path;
-    pub fn place(&self) -> Place;
-    pub fn settings(&self) -> &Settings;
-    pub fn set_settings(&mut self, settings: Settings) -> Result<(), Error>;
+    /// Makes the home of a first install, or takes up one whose first install was not finished. The directory itself may
+    /// be missing; it is made.
+    ///
+    /// # Errors
+    /// When a release is installed there already, the directory cannot be one that is updated, another process is at
+    /// it, or the disk says no.
+    pub fn create(dir: &Path, settings: &Settings) -> Result<Self, Error> {
+        Dir::create_all(dir)?;
+        let dir = resolve(dir)?;
+        let (place, folder) = match find(&dir)? {
+            Some((place, folder, _)) => (place, folder),
+            None => make(&dir)?,
+        };
+        let home = Self::at(dir, place, folder, settings.clone(), Access::Change)?;
+        if home.folder.stat(Path::new(RECORD))?.is_some() {
+            return Err(Error::Installed { app: home.settings.app, dir: home.dir });
+        }
+        home.write_settings(settings)?;
+        Ok(home)
+    }
+
+    /// Opens what was installed. Whoever wants to change anything calls [`crate::install::recover`] next.
+    ///
+    /// # Errors
+    /// When nothing of ours is there, or what is there cannot be used.
+    pub fn open(dir: &Path, access: Access) -> Result<Self, Error> {
+        let dir = resolve(dir)?;
+        match find(&dir)? {
+            Some((place, folder, settings)) => Self::at(dir, place, folder, settings, access),
+            None => Err(Error::NotInstalled { dir }),
+        }
+    }
+
+    fn at(dir: PathBuf, place: Place, folder: Dir, settings: Settings, access: Access) -> Result<Self, Error> {
+        let lock = match access {
+            Access::Read => None,
+            Access::Change => Some(lock(&dir, &folder)?),
+        };
+        Ok(Self { dir, folder, place, settings, lock })
+    }
+
+    /// The installed directory, resolved: no component is a symbolic link.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Where the updater's own folder lies.
+    pub fn place(&self) -> Place {
+        self.place
+    }
+
+    /// What is followed.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Follows something else from now on.
+    ///
+    /// # Errors
+    /// When they cannot be written; then it is as before.
+    pub fn set_settings(&mut self, settings: Settings) -> Result<(), Error> {
+        self.write_settings(&settings)?;
+        self.settings = settings;
+        Ok(())
+    }
+
+    fn write_settings(&self, settings: &Settings) -> Result<(), Error> {
+        let bytes = serde_json::to_vec_pretty(settings).expect("settings are plain JSON");
+        Ok(write_atomic(&self.folder, Path::new(SETTINGS), &bytes, 0o644)?)
+    }
+
     /// The updater's own folder.
-    pub fn folder(&self) -> &Dir;
+    pub fn folder(&self) -> &Dir {
+        &self.folder
+    }
+
     /// `trust/`, made when it is missing.
-    pub fn trust(&self) -> Result<Dir, Error>;
-    /// `downloads/`, made when it is missing: whole blobs lie in it RAW under their digest.
-    pub fn downloads(&self) -> Result<Dir, Error>;
-    /// What is installed; None before the first install is complete.
-    pub fn record(&self) -> Result<Option<Record>, Error>;
+    ///
+    /// # Errors
+    /// When it cannot be made or opened.
+    pub fn trust(&self) -> Result<Dir, Error> {
+        self.room("trust")
+    }
+
+    /// `downloads/`, made when it is missing. A whole blob lies in it raw, under its digest.
+    ///
+    /// # Errors
+    /// When it cannot be made or opened.
+    pub fn downloads(&self) -> Result<Dir, Error> {
+        self.room("downloads")
+    }
+
+    fn room(&self, name: &str) -> Result<Dir, Error> {
+        let at = Path::new(name);
+        if self.folder.stat(at)?.is_none() {
+            self.folder.create_dir(at, 0o700)?;
+        }
+        Ok(self.folder.open_dir(at)?)
+    }
+
+    /// What is installed; `None` until the first install is complete.
+    ///
+    /// # Errors
+    /// When the record is damaged, or was written by a newer program.
+    pub fn record(&self) -> Result<Option<Record>, Error> {
+        Record::read(&self.folder, Path::new(RECORD))
+            .map_err(|source| Error::Record { file: self.file(RECORD), source })
+    }
+
+    /// Whether this process may change anything here.
+    pub(crate) fn is_locked(&self) -> bool {
+        self.lock.is_some()
+    }
+
+    /// The installed directory, opened now: an update puts another directory at its place.
+    pub(crate) fn open_dir(&self) -> Result<Dir, Error> {
+        Ok(Dir::open(&self.dir)?)
+    }
+
+    /// A file of the home by its name, for messages.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+}
+
+/// Where `dir` really is. It may be missing itself; its parent may not.
+fn resolve(dir: &Path) -> Result<PathBuf, Error> {
+    let unusable = |reason| Error::Unusable { dir: dir.to_owned(), reason };
+    let found = match std::fs::canonicalize(dir) {
+        Ok(found) => found,
+        Err(_) if std::fs::symlink_metadata(dir).is_ok() => {
+            return Err(unusable("it is a symbolic link to nowhere: remove it, or make what it points at"));
+        }
+        Err(_) => {
+            // Somebody deleted the whole directory; its home may still be there.
+            let parent = match dir.parent() {
+                Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+                Some(parent) => parent,
+                None => return Err(unusable("it names no directory")),
+            };
+            let name = dir.file_name().ok_or_else(|| unusable("it names no directory"))?;
+            match std::fs::canonicalize(parent) {
+                Ok(parent) => parent.join(name),
+                Err(_) => return Err(Error::NotInstalled { dir: dir.to_owned() }),
+            }
+        }
+    };
+    if found.file_name().is_none() {
+        return Err(unusable("a whole file system cannot be an app's own directory: choose a directory in it"));
+    }
+    if found.exists() && !found.is_dir() {
+        return Err(unusable("it is not a directory: choose another one"));
+    }
+    Ok(found)
+}
+
+/// `DIR.updraft`.
+fn beside(dir: &Path) -> PathBuf {
+    let mut name = dir.file_name().unwrap_or_default().to_owned();
+    name.push(RESERVED_DIR);
+    dir.with_file_name(name)
+}
+
+/// The home of `dir`, if it has one.
+fn find(dir: &Path) -> Result<Option<(Place, Dir, Settings)>, Error> {
+    let at = |place: Place, path: PathBuf| -> Result<_, Error> {
+        // A directory that is no home, or not even a directory, is somebody else's.
+        let Ok(folder) = Dir::open(&path) else { return Ok(None) };
+        Ok(read_settings(&folder)?.map(|settings| (place, folder, settings)))
+    };
+    match (at(Place::Beside, beside(dir))?, at(Place::Inside, dir.join(RESERVED_DIR))?) {
+        (Some(_), Some(_)) => Err(Error::Unusable {
+            dir: dir.to_owned(),
+            reason: "it has two homes, DIR.updraft and DIR/.updraft: remove the one that does not belong to it",
+        }),
+        (beside, inside) => Ok(beside.or(inside)),
+    }
+}
+
+fn read_settings(folder: &Dir) -> Result<Option<Settings>, Error> {
+    let Some(bytes) = read_bounded(folder, Path::new(SETTINGS), SETTINGS_LEN_MAX)? else { return Ok(None) };
+    let damaged = |reason: String| Error::Damaged { file: folder.path().join(SETTINGS), reason };
+    let value: serde_json::Value = serde_json::from_slice(&bytes)
+        .map_err(|error| damaged(format!("it is damaged ({error}): remove it and install again with --adopt")))?;
+    match value.get("format").and_then(serde_json::Value::as_u64) {
+        Some(n) if n > 1 => Err(damaged(format!("format {n} is newer than this program: update updraft-agent"))),
+        _ => serde_json::from_value(value)
+            .map(Some)
+            .map_err(|error| damaged(format!("it is damaged ({error}): remove it and install again with --adopt"))),
+    }
+}
+
+/// Makes the folder of a home where it serves best.
+fn make(dir: &Path) -> Result<(Place, Dir), Error> {
+    let mode = Dir::open(dir)?.stat_self()?.mode & 0o755 | 0o700;
+    if !mounts::any_at_or_below(dir) {
+        let path = beside(dir);
+        let (parent, name) = (path.parent().expect("a resolved directory has a parent"), path.file_name());
+        let name = Path::new(name.expect("it was given a name"));
+        let parent = Dir::open(parent)?;
+        match parent.create_dir(name, mode) {
+            Ok(()) => parent.sync()?,
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) => {
+                return inside(dir, mode);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        return Ok((Place::Beside, parent.open_dir(name)?));
+    }
+    inside(dir, mode)
+}
+
+fn inside(dir: &Path, mode: u32) -> Result<(Place, Dir), Error> {
+    let dir = Dir::open(dir)?;
+    let at = Path::new(RESERVED_DIR);
+    match dir.create_dir(at, mode) {
+        Ok(()) => dir.sync()?,
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok((Place::Inside, dir.open_dir(at)?))
+}
+
+/// Takes the lock, which lasts as long as the file that is returned is open.
+fn lock(dir: &Path, folder: &Dir) -> Result<File, Error> {
+    let at = Path::new("lock");
+    let mut file = match folder.create_file(at, 0o644) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => folder.open_rw(at)?,
+        created => created?,
+    };
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(std::fs::TryLockError::WouldBlock) => {
+            let mut text = String::new();
+            let read = file.take(20).read_to_string(&mut text);
+            let pid = read.ok().and_then(|_| text.trim().parse().ok());
+            return Err(Error::InUse { dir: dir.to_owned(), pid });
+        }
+        Err(std::fs::TryLockError::Error(source)) => {
+            return Err(Error::Lock { file: folder.path().join("lock"), source });
+        }
+    }
+    // For a message only: a process that cannot write it still holds the lock.
+    let _ = file.set_len(0).and_then(|()| file.write_all(std::process::id().to_string().as_bytes()));
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> Settings {
+        Settings {
+            format: 1,
+            app: "demo".parse().unwrap(),
+            source: "https://updates.example/apps/demo".into(),
+            channel: ChannelName::stable(),
+            platform: Platform::any(),
+            device: "00".repeat(16),
+            in_place: false,
+        }
+    }
+
+    #[test]
+    fn a_home_lies_beside_and_is_found_again() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = temp.path().join("parent/app");
+        let home = Home::create(&dir, &settings()).unwrap();
+        assert_eq!(home.place(), Place::Beside);
+        assert!(temp.path().join("parent/app.updraft/settings.json").is_file());
+        drop(home);
+        let home = Home::open(&dir, Access::Change).unwrap();
+        assert_eq!(*home.settings(), settings());
+        assert!(home.record().unwrap().is_none());
+    }
+
+    #[test]
+    fn a_symlinked_directory_is_resolved() {
+        let temp = tempfile::tempdir().unwrap();
+        std::fs::create_dir(temp.path().join("real")).unwrap();
+        std::os::unix::fs::symlink("real", temp.path().join("link")).unwrap();
+        let home = Home::create(&temp.path().join("link"), &settings()).unwrap();
+        assert!(home.dir().ends_with("real"));
+        assert!(temp.path().join("real.updraft").is_dir());
+        drop(home);
+        assert!(Home::open(&temp.path().join("real"), Access::Read).is_ok());
+    }
+
+    #[test]
+    fn one_process_changes_and_others_look() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = temp.path().join("app");
+        let home = Home::create(&dir, &settings()).unwrap();
+        match Home::open(&dir, Access::Change).unwrap_err() {
+            Error::InUse { pid, .. } => assert_eq!(pid, Some(std::process::id())),
+            other => panic!("{other}"),
+        }
+        assert!(Home::open(&dir, Access::Read).is_ok());
+        drop(home);
+        assert!(Home::open(&dir, Access::Change).is_ok());
+    }
+
+    #[test]
+    fn what_cannot_be_a_home_says_why() {
+        let temp = tempfile::tempdir().unwrap();
+        let missing = Home::open(&temp.path().join("nothing"), Access::Read).unwrap_err();
+        assert!(matches!(missing, Error::NotInstalled { .. }), "{missing}");
+        std::fs::write(temp.path().join("file"), "").unwrap();
+        assert!(matches!(Home::open(&temp.path().join("file"), Access::Read), Err(Error::Unusable { .. })));
+        assert!(matches!(Home::open(Path::new("/"), Access::Read), Err(Error::Unusable { .. })));
+        std::os::unix::fs::symlink("nowhere", temp.path().join("dangling")).unwrap();
+        assert!(matches!(Home::open(&temp.path().join("dangling"), Access::Read), Err(Error::Unusable { .. })));
+
+        let dir = temp.path().join("app");
+        drop(Home::create(&dir, &settings()).unwrap());
+        let newer = serde_json::to_string(&settings()).unwrap().replace("\"format\":1", "\"format\":2");
+        std::fs::write(temp.path().join("app.updraft/settings.json"), newer).unwrap();
+        let newer = Home::open(&dir, Access::Read).unwrap_err();
+        assert!(newer.to_string().contains("newer"), "{newer}");
+    }
 }

@@ -1,20 +1,53 @@
-//! From [`Staged`](crate::staged::Staged) to an installed directory, and back.
+//! From [`Staged`] to an installed directory, and back.
 //!
 //! Interrupt it anywhere: after [`recover`] the managed files are exactly the old release or exactly the new one. There
 //! are two ways, and [`probe`] says which and why. *Exchange* builds the whole new directory in the home and swaps it with
 //! `DIR` in one system call. *Journal* prepares every file, commits a list of renames, and then does them; after a crash
 //! the list is done again. Nothing that people put into `DIR` is ever deleted: what was never installed by us is carried
 //! over, and what stands in the way of a release is kept in `backup/`.
+//!
+//! - [`survey`](self::survey): what is really there; `change`: what to do about it, as a value;
+//! - `maker`: the new files; `foreign`: everybody else's;
+//! - `exchange`, `journal`: the two ways, up to the point of no return and over it; `intent`: that point, on disk;
+//! - `finish`: what the home does after that; `state`: whether the new release is good;
+//! - `disk`: every change to the disk, by one gate.
 
-use std::path::PathBuf;
+mod change;
+mod disk;
+mod error;
+mod exchange;
+mod finish;
+mod foreign;
+mod intent;
+mod journal;
+mod maker;
+pub(crate) mod mounts;
+mod state;
+mod survey;
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use updraft_core::Timestamp;
-use updraft_core::path::RelPath;
+use updraft_core::path::{RESERVED_DIR, RelPath};
 use updraft_core::release::ReleaseName;
-use updraft_core::tree::Tree;
+use updraft_core::tree::{Kind, Tree};
+use updraft_files::{Dir, EntryKind};
 
-use crate::home::Home;
+pub use self::error::Error;
+pub use self::state::{Confirmation, State};
+
+use self::change::{Change, Edited, Stock};
+use self::exchange::{STAGE, Stop, TREE};
+use self::finish::{OLDER, SLOT};
+use self::intent::{Ending, Intent, Rotate, Work};
+use self::survey::{Depth, Expected, Found, Survey};
+use crate::home::{Home, Place, RECORD};
+use crate::record::{Record, Stamps};
 use crate::staged::Staged;
 
 /// How a directory is updated.
@@ -44,7 +77,7 @@ pub enum Confirm {
     /// As soon as it is installed and verified.
     #[default]
     Now,
-    /// When [`confirm`] is called; without that, the start after the next one rolls back.
+    /// When [`confirm`] is called; the start after the first one rolls back if it never was.
     Await {
         /// Now.
         since: Timestamp,
@@ -68,7 +101,7 @@ pub struct Applied {
     pub kept: Vec<PathBuf>,
     /// Foreign files that stood in the way and are in the backup now.
     pub displaced: Vec<PathBuf>,
-    /// Files that could not be restored to what the release says, in a rollback: the slot had them edited or not at all.
+    /// Files that a rollback could not restore to what the release says: the slot had them edited, or not at all.
     pub damaged: Vec<PathBuf>,
 }
 
@@ -81,21 +114,6 @@ pub enum Recovered {
     Back,
     /// An update was interrupted after it took effect; it is complete now.
     Forward(Box<Applied>),
-}
-
-/// Whether the installed release is known to be good.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "is")]
-pub enum Confirmation {
-    /// It is.
-    Confirmed,
-    /// It was installed then, and waits for [`confirm`].
-    Awaited {
-        /// When it was installed.
-        since: Timestamp,
-        /// How often the app was started since ([`begin_start`]).
-        starts: u32,
-    },
 }
 
 /// What [`begin_start`] found.
@@ -112,30 +130,469 @@ pub enum Start {
     RolledBack(Box<Applied>),
 }
 
-/// Which way `home` is updated.
-pub fn probe(home: &Home) -> Result<Way, Error>;
-/// Finishes or takes back what was interrupted, picks up foreign files that were written to an old directory, and clears
-/// what is left over. To be called before anything else by whoever holds [`Access::Change`](crate::home::Access::Change).
-pub fn recover(home: &mut Home) -> Result<Recovered, Error>;
+/// What hashing every installed file found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Verified {
+    /// Files of the release.
+    pub files: u64,
+    /// Bytes in them.
+    pub bytes: u64,
+    /// What is there and is not as the release says: content, kind or permission bits.
+    pub edited: Vec<PathBuf>,
+    /// What is not there.
+    pub missing: Vec<PathBuf>,
+    /// What is really there, for planning a repair.
+    #[serde(skip)]
+    pub have: Tree,
+}
+
+impl Verified {
+    /// Whether every file is as the release says.
+    pub fn is_sound(&self) -> bool {
+        self.edited.is_empty() && self.missing.is_empty()
+    }
+}
+
+/// Which way `home` is updated, and why.
+///
+/// # Errors
+/// When the file system does not say.
+pub fn probe(home: &Home) -> Result<Way, Error> {
+    let because = |reason: &str| Ok(Way::Journal(reason.to_owned()));
+    if home.settings().in_place {
+        return because("--in-place was asked for");
+    }
+    if mounts::is_one(home.dir()) {
+        return because("the directory is a mount of its own");
+    }
+    if let Some(mount) = mounts::below(home.dir()).first() {
+        return Ok(Way::Journal(format!("'{}' is mounted in the directory", mount.display())));
+    }
+    if home.place() == Place::Inside {
+        return because("its parent directory could not be written when it was installed");
+    }
+    let devices = (home.folder().stat_self()?.device, Dir::open(home.dir()).and_then(|dir| dir.stat_self()));
+    if matches!(&devices, (folder, Ok(dir)) if dir.device != *folder) {
+        return because("the updater's folder lies on another file system");
+    }
+    // What only a try can tell was told by the last one.
+    match State::read(home.folder())?.way {
+        Some(Way::Journal(reason)) if reason.starts_with(REFUSED) => Ok(Way::Journal(reason)),
+        _ => Ok(Way::Exchange),
+    }
+}
+
+/// How the reason begins when the file system refused an exchange that looked possible.
+const REFUSED: &str = "the file system refused: ";
+
+/// Finishes or takes back what was interrupted, brings over foreign files that were written to an old directory, and
+/// clears what is left over. To be called before anything else by whoever holds [`Access::Change`](crate::home::Access).
+///
+/// # Errors
+/// When the disk says no; it can be called again.
+pub fn recover(home: &mut Home) -> Result<Recovered, Error> {
+    writable(home)?;
+    let folder = home.folder();
+    let recovered = match Intent::read(folder)? {
+        Some(intent) => resume(home, intent)?,
+        None if folder.stat(Path::new(STAGE))?.is_some() => {
+            journal::sweep_mounts(home)?;
+            finish::discard(folder, STAGE)?;
+            Recovered::Back
+        }
+        None => Recovered::Nothing,
+    };
+    disk::sweep_scratch(folder)?;
+    if State::read(folder)?.confirmation == Confirmation::Confirmed {
+        finish::bring_late(home)?;
+        finish::discard(folder, OLDER)?;
+    } else {
+        finish::bring_late(home)?;
+    }
+    finish::sweep(folder);
+    Ok(recovered)
+}
+
+/// Decides where an interrupted update stands, and goes the shorter way.
+fn resume(home: &Home, intent: Intent) -> Result<Recovered, Error> {
+    let folder = home.folder();
+    match intent.work {
+        Work::Exchange { old, new } if !exchange::is_swapped(home, old, new)? => {
+            // The intent first: without it, what is in the stage is only left over.
+            Intent::remove(folder)?;
+            finish::discard(folder, STAGE)?;
+            return Ok(Recovered::Back);
+        }
+        Work::Exchange { .. } => exchange::sync_swap(home)?,
+        // The folder of new files goes first when all is done.
+        Work::Journal(ops) if folder.stat(&Path::new(STAGE).join(journal::NEW))?.is_some() => {
+            journal::forward(home, &ops)?;
+        }
+        Work::Journal(_) => {}
+    }
+    let applied = finish::finish(home, intent.ending)?;
+    Ok(Recovered::Forward(Box::new(applied)))
+}
+
 /// Whether a first install may go into `DIR`: it is missing or empty, or is to be adopted.
-pub(crate) fn ready(home: &Home, adopt: bool) -> Result<(), Error>;
-/// What is really there of the installed release (before the first one: of `want`): edited files as they are now.
-pub(crate) fn have(home: &Home, want: &Tree) -> Result<Tree, Error>;
+pub(crate) fn ready(home: &Home, adopt: bool) -> Result<(), Error> {
+    if adopt || home.record()?.is_some() {
+        return Ok(());
+    }
+    let ours = |name: &std::ffi::OsStr| home.place() == Place::Inside && name == RESERVED_DIR;
+    // What a file system puts into each of its mounts is nobody's.
+    let nobodys = |name: &std::ffi::OsStr| name == "lost+found";
+    match home.open_dir()?.entries()?.iter().any(|entry| !ours(&entry.name) && !nobodys(&entry.name)) {
+        true => Err(Error::NotEmpty { dir: home.dir().to_owned() }),
+        false => Ok(()),
+    }
+}
+
+/// What is really there of the installed release (before the first one: of `want`), edited files as they are now.
+pub(crate) fn have(home: &Home, want: &Tree) -> Result<Tree, Error> {
+    let Ok(dir) = Dir::open(home.dir()) else { return Ok(Tree::default()) };
+    let (tree, stamps) = match home.record()? {
+        Some(record) => (record.tree, record.stamps),
+        None => return Ok(survey::adopt(&dir, want)?.0),
+    };
+    let expected = expected(home, &tree, &stamps, Some(want));
+    Ok(survey::as_tree(&tree, &survey::survey(&dir, &expected, Depth::InTheWay)?))
+}
+
+/// Hashes every installed file.
+///
+/// # Errors
+/// When nothing is installed, or a file cannot be read.
+pub fn verify(home: &Home) -> Result<Verified, Error> {
+    let record = home.record()?.ok_or_else(|| Error::NothingInstalled { dir: home.dir().to_owned() })?;
+    let tree = &record.tree;
+    let mut found = Survey::default();
+    if let Ok(dir) = Dir::open(home.dir()) {
+        let stamps = Stamps::new();
+        let expected = expected(home, tree, &stamps, None);
+        for (path, kind) in tree.iter() {
+            found.managed.insert(path.clone(), survey::look(&dir, path, kind, &expected)?);
+        }
+    }
+    let named = |wanted: fn(&Found) -> bool| -> Vec<PathBuf> {
+        tree.iter()
+            .filter(|(path, _)| wanted(found.managed.get(*path).unwrap_or(&Found::Missing)))
+            .map(as_path)
+            .collect()
+    };
+    Ok(Verified {
+        files: tree.file_count(),
+        bytes: tree.byte_count(),
+        edited: named(|found| matches!(found, Found::Edited { .. } | Found::Mode(_))),
+        missing: named(|found| matches!(found, Found::Missing)),
+        have: survey::as_tree(tree, &found),
+    })
+}
+
+fn as_path((path, _): (&RelPath, &Kind)) -> PathBuf {
+    path.as_str().into()
+}
+
 /// Installs `staged`.
-pub(crate) fn apply(home: &mut Home, staged: Staged, options: &Options) -> Result<Applied, Error>;
-/// Goes back to the release in the slot; the one that is left becomes the slot.
-pub fn rollback(home: &mut Home, options: &Options) -> Result<Applied, Error>;
+pub(crate) fn apply(home: &mut Home, staged: Staged, options: &Options) -> Result<Applied, Error> {
+    install(home, staged, options, Belief::Stamps)
+}
+
+/// Lays the files of `staged`, the installed release, over what [`verify`] found damaged. The slot stays as it is.
+pub(crate) fn repair(home: &mut Home, staged: Staged) -> Result<Applied, Error> {
+    install(home, staged, &Options::default(), Belief::Nothing)
+}
+
+/// Whether a stamp is enough to take a file as unchanged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Belief {
+    Stamps,
+    Nothing,
+}
+
+fn install(home: &mut Home, staged: Staged, options: &Options, belief: Belief) -> Result<Applied, Error> {
+    writable(home)?;
+    ready(home, options.adopt)?;
+    let state = State::read(home.folder())?;
+    let old = home.record()?;
+    let again = old.as_ref().is_some_and(|old| old.tree == staged.tree && old.document == staged.document);
+    if let (Some(old), Confirmation::Awaited { .. }, false) = (&old, &state.confirmation, again) {
+        return Err(Error::Unconfirmed { release: old.release.name() });
+    }
+    let (rotate, confirmation) = match (&old, options.confirm) {
+        // The same release once more: nothing new to confirm, and nothing that is worth going back to.
+        (Some(_), _) if again => (Rotate::Drop, state.confirmation),
+        (Some(_), Confirm::Now) => (Rotate::Slot, Confirmation::Confirmed),
+        (Some(_), Confirm::Await { since }) => (Rotate::Hold, Confirmation::Awaited { since, starts: 0 }),
+        (None, _) => (Rotate::Drop, Confirmation::Confirmed),
+    };
+    let Staged { release, document, tree, packed_tree, .. } = staged;
+    let record = Record { release, document, tree, packed_tree, stamps: Stamps::new() };
+    let goal = Goal { record, source: Source::Downloads, rotate, confirmation, rejected: None, belief };
+    switch(home, old, goal, options)
+}
+
+/// Goes back to the release in the slot. The one that is left becomes the slot, unless it was never confirmed.
+///
+/// # Errors
+/// When there is nothing to go back to, or the disk says no.
+pub fn rollback(home: &mut Home, options: &Options) -> Result<Applied, Error> {
+    go_back(home, options, Verdict::Neutral)
+}
+
+/// As [`rollback`], and remembers that the release that is left is not to be installed again by itself ([`rejected`]).
+///
+/// # Errors
+/// As [`rollback`].
+pub fn reject(home: &mut Home) -> Result<Applied, Error> {
+    go_back(home, &Options::default(), Verdict::Bad)
+}
+
+/// What is thought of the release that is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Neutral,
+    Bad,
+}
+
+fn go_back(home: &mut Home, options: &Options, verdict: Verdict) -> Result<Applied, Error> {
+    writable(home)?;
+    let folder = home.folder();
+    let no_slot = || Error::NoSlot { dir: home.dir().to_owned() };
+    let record = Record::read(folder, &Path::new(SLOT).join(RECORD))?.ok_or_else(no_slot)?;
+    let old = home.record()?.ok_or_else(no_slot)?;
+    let state = State::read(folder)?;
+    let (rotate, verdict) = match state.confirmation {
+        Confirmation::Confirmed => (Rotate::Slot, verdict),
+        Confirmation::Awaited { .. } => (Rotate::Undo, Verdict::Bad),
+    };
+    let rejected = if verdict == Verdict::Bad { Some(old.release.name()) } else { state.rejected };
+    let confirmation = Confirmation::Confirmed;
+    let goal = Goal { record, source: Source::Slot, rotate, confirmation, rejected, belief: Belief::Stamps };
+    switch(home, Some(old), goal, options)
+}
+
 /// The release that [`rollback`] would go to.
-pub fn slot(home: &Home) -> Result<Option<ReleaseName>, Error>;
-/// The installed release is good; the one before the slot is let go.
-pub fn confirm(home: &mut Home) -> Result<(), Error>;
-/// Whether the installed release is confirmed, what was rolled back from, ...
-pub fn confirmation(home: &Home) -> Result<Confirmation, Error>;
-/// The release that an unconfirmed start was rolled back from: not to be installed again by itself.
-pub fn rejected(home: &Home) -> Result<Option<ReleaseName>, Error>;
-/// The app is about to start: opens the health window, or rolls back when the start before was never confirmed.
-pub fn begin_start(home: &mut Home) -> Result<Start, Error>;
-/// Hashes everything: which managed files are edited or missing.
-pub fn verify(home: &Home) -> Result<Verified, Error>;
-/// Lays the installed release's own files over what is damaged, from downloads.
-pub(crate) fn repair(home: &mut Home, staged: Staged) -> Result<Applied, Error>;
+///
+/// # Errors
+/// When its record cannot be read.
+pub fn slot(home: &Home) -> Result<Option<ReleaseName>, Error> {
+    let record = Record::read(home.folder(), &Path::new(SLOT).join(RECORD))?;
+    Ok(record.map(|record| record.release.name()))
+}
+
+/// The installed release is good: from now on nothing rolls it back by itself.
+///
+/// # Errors
+/// When the state cannot be written; then it is as before.
+pub fn confirm(home: &mut Home) -> Result<(), Error> {
+    writable(home)?;
+    let state = State::read(home.folder())?;
+    if state.confirmation == Confirmation::Confirmed {
+        return Ok(());
+    }
+    finish::bring_late(home)?;
+    State::new(Confirmation::Confirmed, None, state.way).write(home.folder())?;
+    finish::discard(home.folder(), OLDER)
+}
+
+/// Whether the installed release is known to be good.
+///
+/// # Errors
+/// When the state cannot be read.
+pub fn confirmation(home: &Home) -> Result<Confirmation, Error> {
+    Ok(State::read(home.folder())?.confirmation)
+}
+
+/// The release that was rolled back from because it was never confirmed: not to be installed again by itself.
+///
+/// # Errors
+/// When the state cannot be read.
+pub fn rejected(home: &Home) -> Result<Option<ReleaseName>, Error> {
+    Ok(State::read(home.folder())?.rejected)
+}
+
+/// The app is about to start: begins the trial of a release that waits for [`confirm`], or goes back to the one before
+/// when the last trial was never confirmed.
+///
+/// # Errors
+/// When the state cannot be written, or the release before cannot be switched to.
+pub fn begin_start(home: &mut Home) -> Result<Start, Error> {
+    writable(home)?;
+    let state = State::read(home.folder())?;
+    match state.confirmation {
+        Confirmation::Confirmed => Ok(Start::Confirmed),
+        Confirmation::Awaited { since, starts: 0 } => {
+            let confirmation = Confirmation::Awaited { since, starts: 1 };
+            State::new(confirmation, state.rejected, state.way).write(home.folder())?;
+            Ok(Start::Trial { since })
+        }
+        Confirmation::Awaited { .. } => Ok(Start::RolledBack(Box::new(rollback(home, &Options::default())?))),
+    }
+}
+
+fn writable(home: &Home) -> Result<(), Error> {
+    match home.is_locked() {
+        true => Ok(()),
+        false => Err(Error::ReadOnly { dir: home.dir().to_owned() }),
+    }
+}
+
+fn expected<'a>(home: &Home, tree: &'a Tree, stamps: &'a Stamps, new: Option<&'a Tree>) -> Expected<'a> {
+    Expected { tree, stamps, new, home_inside: home.place() == Place::Inside }
+}
+
+/// Where a switch shall lead.
+struct Goal {
+    record: Record,
+    source: Source,
+    rotate: Rotate,
+    confirmation: Confirmation,
+    rejected: Option<ReleaseName>,
+    belief: Belief,
+}
+
+/// Where content comes from that is not in `DIR`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Downloads,
+    Slot,
+}
+
+/// A switch that is being prepared: what both ways need.
+struct Switch<'a> {
+    dir: &'a Dir,
+    downloads: &'a Dir,
+    slot: Option<&'a Dir>,
+    old_tree: Tree,
+    survey: Survey,
+    change: Change,
+    record: &'a mut Record,
+}
+
+impl Switch<'_> {
+    fn slot_dir(&self) -> Result<Option<Dir>, Error> {
+        Ok(self.slot.map(Dir::try_clone).transpose()?)
+    }
+
+    fn lacking(&self, path: &RelPath) -> Error {
+        Error::Lacking { first: path.clone(), count: 1 }
+    }
+}
+
+/// Switches; whatever fails on the way is taken back, or finished if it had taken effect.
+fn switch(home: &mut Home, old: Option<Record>, goal: Goal, options: &Options) -> Result<Applied, Error> {
+    recover(home)?;
+    match attempt(home, old, goal, options) {
+        Ok(applied) => Ok(applied),
+        Err(error) => match recover(home) {
+            Ok(Recovered::Forward(applied)) => Ok(*applied),
+            _ => Err(error),
+        },
+    }
+}
+
+fn attempt(home: &Home, old: Option<Record>, mut goal: Goal, options: &Options) -> Result<Applied, Error> {
+    let dir = Dir::create_all(home.dir())?;
+    let downloads = home.downloads()?;
+    let slot = match home.folder().stat(&Path::new(SLOT).join(TREE))? {
+        Some(_) => Some(home.folder().open_dir(&Path::new(SLOT).join(TREE))?),
+        None => None,
+    };
+    let from = old.as_ref().map(|old| old.release.name());
+    let (old_tree, stamps) = match old {
+        Some(old) => (old.tree, old.stamps),
+        None => survey::adopt(&dir, &goal.record.tree)?,
+    };
+    let stamps = if goal.belief == Belief::Stamps { stamps } else { Stamps::new() };
+    let way = probe(home)?;
+    let depth = if way == Way::Exchange { Depth::Whole } else { Depth::InTheWay };
+    let survey = survey::survey(&dir, &expected(home, &old_tree, &stamps, Some(&goal.record.tree)), depth)?;
+    let stock = match goal.source {
+        Source::Downloads => in_downloads(&downloads, &goal.record.tree)?,
+        Source::Slot => in_slot(slot.as_ref(), &goal.record, &old_tree, &survey)?,
+    };
+    let edited = if options.keep_edited { Edited::Keep } else { Edited::BackUp };
+    let change = change::decide(&old_tree, &goal.record.tree, &survey, &stock, edited);
+    if let Some(first) = change.lacking.first() {
+        return Err(Error::Lacking { first: first.clone(), count: change.lacking.len() });
+    }
+    let wanted = from.as_ref().map_or("adopted", |from| from.version.as_str());
+    let ending = Ending {
+        backup: finish::free_backup_name(home.folder(), wanted)?,
+        from,
+        to: goal.record.release.name(),
+        way,
+        rotate: goal.rotate,
+        confirmation: goal.confirmation,
+        rejected: goal.rejected,
+        edited: change.edited.iter().map(ToString::to_string).collect(),
+        kept: change.kept.iter().map(ToString::to_string).collect(),
+        displaced: Vec::new(),
+        damaged: change.damaged.iter().map(ToString::to_string).collect(),
+    };
+    let mut switch = Switch {
+        dir: &dir,
+        downloads: &downloads,
+        slot: slot.as_ref(),
+        old_tree,
+        survey,
+        change,
+        record: &mut goal.record,
+    };
+    let intent = go(home, &mut switch, ending)?;
+    let applied = finish::finish(home, intent.ending)?;
+    // It is over; what follows only saves time later.
+    let _ = finish::clear_downloads(&downloads, &goal.record.tree);
+    let _ = finish::stamp_again(home, goal.record);
+    Ok(applied)
+}
+
+/// Does the switch by the way that was probed, or by the journal when the file system refuses the exchange after all.
+fn go(home: &Home, switch: &mut Switch<'_>, mut ending: Ending) -> Result<Intent, Error> {
+    if ending.way == Way::Exchange {
+        match exchange::run(home, switch, ending.clone()) {
+            Ok(intent) => return Ok(intent),
+            Err(Stop::Failed(error)) => return Err(error),
+            Err(Stop::Unsupported(reason)) => {
+                match Intent::read(home.folder())? {
+                    // It was refused before or at the exchange itself; if it happened nevertheless, recovery sees it.
+                    Some(intent) => {
+                        if let Recovered::Forward(_) = resume(home, intent)? {
+                            unreachable!("an exchange that was refused did not happen");
+                        }
+                    }
+                    None => finish::discard(home.folder(), STAGE)?,
+                }
+                ending.way = Way::Journal(format!("{REFUSED}{reason}"));
+            }
+        }
+    }
+    journal::run(home, switch, ending)
+}
+
+/// Which of the blobs of `tree` were downloaded.
+fn in_downloads(downloads: &Dir, tree: &Tree) -> Result<Stock, Error> {
+    let mut there = BTreeSet::new();
+    for (digest, size) in tree.blobs() {
+        let stat = downloads.stat(Path::new(&digest.to_string()))?;
+        if stat.is_some_and(|stat| stat.kind == EntryKind::File && stat.size == size) {
+            there.insert(digest);
+        }
+    }
+    Ok(Stock::Downloads(there))
+}
+
+/// How the slot has what `DIR` does not have as the release in the slot says.
+fn in_slot(slot: Option<&Dir>, record: &Record, old: &Tree, survey: &Survey) -> Result<Stock, Error> {
+    let mut found = BTreeMap::new();
+    let Some(slot) = slot else { return Ok(Stock::Slot(found)) };
+    let expected = Expected { tree: &record.tree, stamps: &record.stamps, new: None, home_inside: false };
+    for (path, kind) in record.tree.iter().filter(|(_, kind)| matches!(kind, Kind::File { .. })) {
+        let is_there = old.get(path) == Some(kind) && matches!(survey.managed.get(path), Some(Found::Same(_)));
+        if !is_there {
+            found.insert(path.clone(), survey::look(slot, path, kind, &expected)?);
+        }
+    }
+    Ok(Stock::Slot(found))
+}
