@@ -67,13 +67,8 @@ impl Error {
     }
 
     /// Whether there is nothing at the path: no name, no directory on the way, or a link where one should be.
-    pub fn is_absent(&self) -> bool {
+    pub(crate) fn is_absent(&self) -> bool {
         is_absent(&self.cause)
-    }
-
-    /// The cause.
-    pub fn into_io(self) -> io::Error {
-        self.cause
     }
 }
 

@@ -81,47 +81,18 @@ impl Index {
         self.entries.is_empty()
     }
 
-    /// Notes that the file at `path` had the content `digest` when it had `stat`. `now` is the time when `stat` was taken,
-    /// or any earlier one. A file that was written shortly before `now` is not noted, and forgotten if it was known:
-    /// its stamp cannot be believed. Returns whether it was noted.
-    pub fn insert(&mut self, path: &RelPath, stat: &Stat, digest: Digest, now: Timestamp) -> bool {
-        self.note(path, Stamp::from(stat), digest, now)
-    }
-
-    pub(crate) fn note(&mut self, path: &RelPath, stamp: Stamp, digest: Digest, now: Timestamp) -> bool {
+    /// Notes that the file at `path` had the content `digest` when it had `stamp`, which was taken at `now` or later. A file
+    /// that was written shortly before `now` is not noted: its stamp cannot be believed.
+    pub(crate) fn insert(&mut self, path: &RelPath, stamp: Stamp, digest: Digest, now: Timestamp) {
         let now_ns = i64::try_from(now.as_nanosecond()).unwrap_or(i64::MIN);
-        let settled = stamp.mtime_ns < now_ns.saturating_sub(MARGIN_NS);
-        match settled {
-            true => self.entries.insert(path.clone(), (stamp, digest)),
-            false => self.entries.remove(path),
-        };
-        settled
-    }
-
-    /// Forgets the file at `path`.
-    pub fn remove(&mut self, path: &RelPath) {
-        self.entries.remove(path);
+        if stamp.mtime_ns < now_ns.saturating_sub(MARGIN_NS) {
+            self.entries.insert(path.clone(), (stamp, digest));
+        }
     }
 
     /// The content of the file at `path`, if it has not changed in any way since it was noted.
-    pub fn get(&self, path: &RelPath, stat: &Stat) -> Option<Digest> {
-        self.known(path, Stamp::from(stat))
-    }
-
-    /// As [`Index::get`], without comparing the change time: that changes whenever a file gets or loses another name, and
-    /// an updater does this to every file that two releases share. What is lost is that somebody edits a file to the same
-    /// length and sets its modification time back.
-    pub fn get_relinked(&self, path: &RelPath, stat: &Stat) -> Option<Digest> {
-        self.known_relinked(path, Stamp::from(stat))
-    }
-
-    pub(crate) fn known(&self, path: &RelPath, stamp: Stamp) -> Option<Digest> {
+    pub(crate) fn get(&self, path: &RelPath, stamp: Stamp) -> Option<Digest> {
         self.entries.get(path).filter(|(known, _)| *known == stamp).map(|(_, digest)| *digest)
-    }
-
-    pub(crate) fn known_relinked(&self, path: &RelPath, stamp: Stamp) -> Option<Digest> {
-        let same = |known: &Stamp| Stamp { ctime_ns: stamp.ctime_ns, ..*known } == stamp;
-        self.entries.get(path).filter(|(known, _)| same(known)).map(|(_, digest)| *digest)
     }
 
     /// Its bytes, at most [`INDEX_LEN_MAX`]: entries that do not fit are left out, and will be hashed again.
@@ -200,16 +171,14 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dir::EntryKind;
     use proptest::prelude::*;
 
     fn path(text: &str) -> RelPath {
         text.parse().unwrap()
     }
 
-    fn stat(size: u64, mtime_ns: i64) -> Stat {
-        let (kind, mode) = (EntryKind::File, 0o644);
-        Stat { kind, mode, size, mtime_ns, ctime_ns: 3, inode: 4, device: 5, links: 1, uid: 0, gid: 0 }
+    fn stamp(size: u64, mtime_ns: i64) -> Stamp {
+        Stamp { size, mtime_ns, ctime_ns: 3, inode: 4 }
     }
 
     fn at(secs: i64) -> Timestamp {
@@ -248,7 +217,7 @@ mod tests {
         assert_eq!(Index::decode(&sealed(&0u64.to_le_bytes())).unwrap(), Index::new());
         assert_eq!(Index::decode(&sealed(&u64::MAX.to_le_bytes())), Err(Error));
         let mut index = Index::new();
-        index.insert(&path("a"), &stat(1, 0), Digest::of(b"x"), at(1_000));
+        index.insert(&path("a"), stamp(1, 0), Digest::of(b"x"), at(1_000));
         let one = index.encode()[HEADER_LEN..].to_vec();
         let twice = [&2u64.to_le_bytes()[..], &one, &one].concat();
         assert_eq!(Index::decode(&sealed(&twice)), Err(Error), "a path twice");
@@ -260,7 +229,7 @@ mod tests {
     fn the_encoding_is_frozen() {
         // Golden bytes of format 1: a change here is a new format.
         let mut index = Index::new();
-        assert!(index.insert(&path("bin/app"), &stat(258, 2), Digest::of(b"x"), at(1_000)));
+        index.insert(&path("bin/app"), stamp(258, 2), Digest::of(b"x"), at(1_000));
         let bytes = index.encode();
         assert_eq!(&bytes[..16], MAGIC);
         assert_eq!(bytes[16..48], *Digest::of(&bytes[48..]).as_bytes());
@@ -274,30 +243,28 @@ mod tests {
     fn a_stamp_of_just_now_is_not_believed() {
         let digest = Digest::of(b"x");
         let second = 1_000_000_000;
-        let mut index = Index::new();
         for (mtime_ns, believed) in [(90, true), (97, true), (98, false), (100, false), (101, false), (9_999, false)] {
-            let stat = stat(1, mtime_ns * second);
-            assert_eq!(index.insert(&path("a"), &stat, digest, at(100)), believed, "written at {mtime_ns}");
-            assert_eq!(index.get(&path("a"), &stat).is_some(), believed, "written at {mtime_ns}");
+            let mut index = Index::new();
+            let stamp = stamp(1, mtime_ns * second);
+            index.insert(&path("a"), stamp, digest, at(100));
+            assert_eq!(index.get(&path("a"), stamp).is_some(), believed, "written at {mtime_ns}");
         }
     }
 
     #[test]
-    fn any_difference_is_a_change_and_relinking_is_none() {
+    fn any_difference_is_a_change() {
         let mut index = Index::new();
-        let noted = stat(1, 2);
-        index.insert(&path("a"), &noted, Digest::of(b"x"), at(100));
-        let other = |change: fn(&mut Stat)| {
-            let mut stat = noted;
-            change(&mut stat);
-            (index.get(&path("a"), &stat).is_some(), index.get_relinked(&path("a"), &stat).is_some())
-        };
-        assert_eq!(other(|_| ()), (true, true));
-        assert_eq!(other(|stat| stat.links = 2), (true, true));
-        assert_eq!(other(|stat| stat.ctime_ns += 1), (false, true));
-        assert_eq!(other(|stat| stat.size += 1), (false, false));
-        assert_eq!(other(|stat| stat.mtime_ns += 1), (false, false));
-        assert_eq!(other(|stat| stat.inode += 1), (false, false));
-        assert_eq!(index.get(&path("b"), &noted), None);
+        let noted = stamp(1, 2);
+        index.insert(&path("a"), noted, Digest::of(b"x"), at(100));
+        assert_eq!(index.get(&path("a"), noted), Some(Digest::of(b"x")));
+        assert_eq!(index.get(&path("b"), noted), None);
+        for other in [
+            Stamp { size: 2, ..noted },
+            Stamp { mtime_ns: 3, ..noted },
+            Stamp { ctime_ns: 4, ..noted },
+            Stamp { inode: 5, ..noted },
+        ] {
+            assert_eq!(index.get(&path("a"), other), None, "{other:?}");
+        }
     }
 }

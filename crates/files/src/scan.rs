@@ -1,9 +1,7 @@
 //! Reading a directory as a tree.
 //!
-//! [`scan`] is the publisher's question: everything in this directory, or all the reasons why it cannot be released.
-//! [`look`] is the device's: what is there now at these paths; whatever else lies there is not its business.
-//!
-//! The answer is one state of the directory, not a mixture: files are hashed, then looked at again, until nothing has
+//! [`scan`] is the publisher's question: everything in this directory, or all the reasons why it cannot be released. The
+//! answer is one state of the directory, not a mixture: files are hashed, then looked at again, until nothing has
 //! changed since it was hashed. Directories are read through [`Dir`], so no link is ever followed.
 
 mod few;
@@ -11,7 +9,7 @@ mod hash;
 mod ignored;
 mod walk;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use updraft_core::Timestamp;
 use updraft_core::digest::Digest;
@@ -106,34 +104,7 @@ pub fn scan(dir: &Dir, options: &Options, known: &Index, progress: &dyn Fn(u64))
 }
 
 fn scan_hooked(dir: &Dir, options: &Options, known: &Index, hooks: &Hooks<'_>) -> Result<Scan, Error> {
-    let walk = || {
-        let walked = walk::everything(dir, options)?;
-        let mut problems = walked.problems.clone();
-        problems.extend(tree::problems(&walked.unhashed(), PROBLEMS_MAX).iter().map(|problem| problem.to_string()));
-        refuse(dir, problems)?;
-        Ok(walked)
-    };
-    settle(dir, &walk, &|path, stamp| known.known(path, stamp), hooks)?.strict(dir)
-}
-
-/// What `dir` holds now at `paths` and on the way to them. What is not there is not in the answer; nor is what cannot be
-/// in a tree or cannot be read, which is named in [`Scan::skipped`]. Files that `known` knows are not read: those whose
-/// size, modification time and inode are as noted. `progress` as for [`scan`].
-///
-/// # Errors
-/// When the file system does not say what is there.
-pub fn look<'a>(
-    dir: &Dir,
-    paths: impl IntoIterator<Item = &'a RelPath>,
-    known: &Index,
-    progress: &dyn Fn(u64),
-) -> Result<Scan, Error> {
-    look_hooked(dir, &walk::with_parents(paths), known, &Hooks { progress, opened: &|_| () })
-}
-
-fn look_hooked(dir: &Dir, paths: &BTreeSet<RelPath>, known: &Index, hooks: &Hooks<'_>) -> Result<Scan, Error> {
-    let walk = || walk::only(dir, paths);
-    settle(dir, &walk, &|path, stamp| known.known_relinked(path, stamp), hooks)?.lenient(dir)
+    settle(dir, options, known, hooks)?.finish(dir)
 }
 
 /// Who is told what happens.
@@ -156,24 +127,19 @@ struct Settled {
 }
 
 /// Walks and hashes in turn until a walk finds nothing that is not hashed yet, or patience ends.
-fn settle(
-    dir: &Dir,
-    walk: &dyn Fn() -> Result<Walked, Error>,
-    known: &dyn Fn(&RelPath, Stamp) -> Option<Digest>,
-    hooks: &Hooks<'_>,
-) -> Result<Settled, Error> {
+fn settle(dir: &Dir, options: &Options, known: &Index, hooks: &Hooks<'_>) -> Result<Settled, Error> {
     let began = Timestamp::now();
     let mut digests: HashMap<RelPath, (Stamp, Digest)> = HashMap::new();
     let mut unreadable = BTreeMap::new();
     for tries in 0.. {
-        let walked = walk()?;
+        let walked = walk_checked(dir, options)?;
         let mut jobs = Vec::new();
         for (path, stamp) in walked.files() {
             let fresh = digests.get(path).is_some_and(|(hashed, _)| *hashed == stamp);
             if fresh || unreadable.contains_key(path) {
                 continue;
             }
-            match known(path, stamp) {
+            match known.get(path, stamp) {
                 Some(digest) => drop(digests.insert(path.clone(), (stamp, digest))),
                 None => jobs.push(Job { path: path.clone(), stamp }),
             }
@@ -193,51 +159,27 @@ fn settle(
     unreachable!("the loop ends at TRIES_MAX")
 }
 
+/// What is there, when it could be a tree: bad names are told before a byte is hashed.
+fn walk_checked(dir: &Dir, options: &Options) -> Result<Walked, Error> {
+    let walked = walk::everything(dir, options)?;
+    let mut problems = walked.problems.clone();
+    problems.extend(tree::problems(&walked.unhashed(), PROBLEMS_MAX).iter().map(|problem| problem.to_string()));
+    refuse(dir, problems)?;
+    Ok(walked)
+}
+
 impl Settled {
-    /// The whole tree, or why not.
-    fn strict(self, dir: &Dir) -> Result<Scan, Error> {
+    /// The tree, or why there is none.
+    fn finish(self, dir: &Dir) -> Result<Scan, Error> {
         refuse(dir, self.unreadable.values().map(|error| error.to_string()).collect())?;
         if !self.changing.is_empty() {
             let paths = self.changing.iter().map(ToString::to_string).collect();
             return Err(Error::Changing { dir: dir::shown(dir.path()), paths });
         }
-        self.finish()
-    }
-
-    /// The tree of what can be told.
-    fn lenient(mut self, dir: &Dir) -> Result<Scan, Error> {
-        for (path, error) in std::mem::take(&mut self.unreadable) {
-            self.walked.skip(&path, error.to_string());
-        }
-        for path in std::mem::take(&mut self.changing) {
-            self.walked.skip(&path, format!("'{path}' changes while it is read"));
-        }
-        // Links that a person made to lead outside, say. Each pass takes away at least one entry.
-        loop {
-            let problems = tree::problems(&self.walked.unhashed(), PROBLEMS_MAX);
-            if problems.is_empty() {
-                return self.finish();
-            }
-            for problem in problems {
-                let reason = problem.to_string();
-                match problem {
-                    tree::Error::Symlink { path, .. }
-                    | tree::Error::NoParent { path, .. }
-                    | tree::Error::Mode { path, .. }
-                    | tree::Error::Collision { second: path, .. } => self.walked.skip(&path, reason),
-                    tree::Error::TooLarge { .. } => {
-                        return refuse(dir, Few::from_iter([reason])).map(|()| Scan::default());
-                    }
-                }
-            }
-        }
-    }
-
-    fn finish(self) -> Result<Scan, Error> {
         let mut index = Index::new();
         for (path, stamp) in self.walked.files() {
             if let Some((_, digest)) = self.digests.get(path) {
-                index.note(path, stamp, *digest, self.began);
+                index.insert(path, stamp, *digest, self.began);
             }
         }
         let digest_of = |path: &RelPath, stamp| {

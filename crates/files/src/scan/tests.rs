@@ -61,11 +61,6 @@ fn scan_while(dir: &Dir, opened: &(dyn Fn(&RelPath) + Sync)) -> Result<Scan, Err
     scan_hooked(dir, &Options::default(), &Index::new(), &Hooks { progress: &|_| (), opened })
 }
 
-/// As [`look`], with `opened`.
-fn look_while(dir: &Dir, paths: &[RelPath], opened: &(dyn Fn(&RelPath) + Sync)) -> Scan {
-    look_hooked(dir, &walk::with_parents(paths), &Index::new(), &Hooks { progress: &|_| (), opened }).unwrap()
-}
-
 fn digest_at(scan: &Scan, at: &str) -> Option<Digest> {
     match scan.tree.get(&path(at)) {
         Some(Kind::File { digest, .. }) => Some(*digest),
@@ -171,10 +166,7 @@ proptest! {
         crate::write::write(&copy, &scanned.tree, &content).unwrap();
         prop_assert_eq!(described(two.path()), described(one.path()));
         let again = scan_all(&copy).unwrap();
-        prop_assert_eq!(&again.tree, &scanned.tree);
-        // The device's question has the same answer.
-        let every: Vec<RelPath> = scanned.tree.iter().map(|(path, _)| path.clone()).collect();
-        prop_assert_eq!(look(&copy, &every, &Index::new(), &|_| ()).unwrap().tree, scanned.tree);
+        prop_assert_eq!(again.tree, scanned.tree);
     }
 }
 
@@ -219,20 +211,6 @@ fn a_file_from_the_future_is_never_believed() {
     let file = fs::File::open(temp.path().join("new")).unwrap();
     file.set_modified(SystemTime::now() + Duration::from_secs(3_600)).unwrap();
     assert!(scan_all(&dir).unwrap().index.is_empty());
-}
-
-#[test]
-fn a_device_does_not_hash_again_what_only_got_another_name() {
-    let (temp, dir) = dir_with(&[("a", "content")]);
-    let first = scan_all(&dir).unwrap();
-    fs::hard_link(temp.path().join("a"), temp.path().join("slot")).unwrap();
-    let count = AtomicU64::new(0);
-    let progress = |len| add(&count, len);
-    let looked = look(&dir, &[path("a")], &first.index, &progress).unwrap();
-    assert_eq!(digest_at(&looked, "a"), digest_at(&first, "a"));
-    assert_eq!(count.load(Ordering::Relaxed), 0);
-    look(&dir, &[path("a")], &Index::new(), &progress).unwrap();
-    assert_eq!(count.load(Ordering::Relaxed), 7, "with no index it is hashed: that is how `verify` asks");
 }
 
 #[test]
@@ -300,10 +278,6 @@ fn a_file_that_never_keeps_still_is_named() {
     assert!(matches!(&error, Error::Changing { paths, .. } if paths.len() == 1), "{error}");
     assert!(error.to_string().contains("logs/busy"), "{error}");
     assert_eq!(count.load(Ordering::Relaxed), TRIES_MAX);
-    // A device must not be stopped by a program that writes its own log.
-    let looked = look_while(&dir, &[path("logs/busy"), path("quiet")], &busy);
-    assert_eq!(paths(&looked), ["logs", "quiet"]);
-    assert!(looked.skipped[0].contains("logs/busy"));
 }
 
 #[test]
@@ -414,19 +388,12 @@ fn what_may_not_be_read_is_named_all_at_once() {
     for (at, mode) in [("secret", 0o200), ("other", 0o000), ("closed", 0o000)] {
         fs::set_permissions(temp.path().join(at), fs::Permissions::from_mode(mode)).unwrap();
     }
-    let (error, looked) = as_nobody(|| {
-        let every = [path("fine"), path("secret"), path("closed/inside")];
-        (scan_all(&dir).unwrap_err(), look(&dir, &every, &Index::new(), &|_| ()).unwrap())
-    });
+    let error = as_nobody(|| scan_all(&dir).unwrap_err());
     let message = error.to_string();
     assert!(matches!(&error, Error::Refused { .. }) && message.contains("closed"), "{message}");
     fs::set_permissions(temp.path().join("closed"), fs::Permissions::from_mode(0o755)).unwrap();
     let message = as_nobody(|| scan_all(&dir).unwrap_err()).to_string();
     assert!(message.contains("secret") && message.contains("other"), "{message}");
-    // A device leaves out what it cannot see.
-    assert_eq!(paths(&looked), ["closed", "fine"]);
-    assert_eq!(looked.skipped.len(), 2, "{:?}", looked.skipped);
-    assert!(as_nobody(|| Dir::open(&temp.path().join("closed"))).is_ok());
 }
 
 // ---- what is left out ---------------------------------------------------------------------------------------------
@@ -471,27 +438,4 @@ fn no_ignore_file_is_no_ignore_and_a_link_is_none() {
     assert!(Ignore::read(&dir).unwrap().is_none());
     symlink("other", temp.path().join(IGNORE_FILE)).unwrap();
     assert!(matches!(Ignore::read(&dir), Err(Error::Dir(_))));
-}
-
-// ---- what a device asks -------------------------------------------------------------------------------------------
-
-#[test]
-fn a_device_sees_its_own_paths_and_nothing_else() {
-    let (temp, dir) = dir_with(&[("bin/app", "app"), ("bin/aux", "foreign, with a bad name"), ("data/user", "u")]);
-    symlink("/outside", temp.path().join("leaves")).unwrap();
-    symlink(std::ffi::OsStr::from_bytes(b"\xff"), temp.path().join("latin")).unwrap();
-    let asked = ["bin/app", "bin/missing", "leaves", "latin", "data/user/below", "leaves/below"].map(path);
-    let looked = look(&dir, &asked, &Index::new(), &|_| ()).unwrap();
-    // `leaves` is asked for as a parent as well; a link is no directory.
-    assert_eq!(paths(&looked), ["bin", "bin/app", "data", "data/user"]);
-    assert_eq!(looked.skipped.len(), 2, "{:?}", looked.skipped);
-    assert_eq!(looked.index.len(), 2);
-}
-
-#[test]
-fn a_device_that_is_asked_for_two_names_that_collide_says_so() {
-    let (_temp, dir) = dir_with(&[("Readme", "old"), ("README", "new")]);
-    let looked = look(&dir, &["Readme", "README"].map(path), &Index::new(), &|_| ()).unwrap();
-    assert_eq!(paths(&looked), ["README"]);
-    assert_eq!(looked.skipped.len(), 1);
 }

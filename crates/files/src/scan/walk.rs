@@ -1,13 +1,12 @@
 //! Looking at a directory without reading a file.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use updraft_core::digest::Digest;
 use updraft_core::limits::TREE_ENTRIES_MAX;
 use updraft_core::path::{RESERVED_DIR, RelPath};
-use updraft_core::tree::{self, Kind, dir_mode, file_mode};
+use updraft_core::tree::{Kind, dir_mode, file_mode};
 
 use super::{Error, Few, IGNORE_FILE, Options};
 use crate::dir::{self, Dir, EntryKind, Stat};
@@ -57,12 +56,6 @@ impl Walked {
     /// Its entries, as if every file had the same content: for the rules that ask for no content.
     pub(super) fn unhashed(&self) -> BTreeMap<RelPath, Kind> {
         self.kinds(|_, _| Some(Digest::from_bytes([0; 32])))
-    }
-
-    /// Takes an entry away, and says why.
-    pub(super) fn skip(&mut self, path: &RelPath, reason: String) {
-        self.entries.remove(path);
-        self.skipped.push(reason);
     }
 }
 
@@ -163,35 +156,4 @@ fn left_out(place: &Path, is_dir: bool, options: &Options, skipped: &mut Few) ->
 fn rel_path(place: &Path) -> Result<RelPath, String> {
     let text = place.to_str().ok_or_else(|| format!("path '{}': its name is not UTF-8", dir::shown(place)))?;
     text.parse().map_err(|error: updraft_core::path::Error| dir::shown(Path::new(&error.to_string())))
-}
-
-/// `paths` and every directory on the way to them.
-pub(super) fn with_parents<'a>(paths: impl IntoIterator<Item = &'a RelPath>) -> BTreeSet<RelPath> {
-    let mut paths: BTreeSet<RelPath> = paths.into_iter().cloned().collect();
-    let parents = tree::parents(&paths);
-    paths.extend(parents);
-    paths
-}
-
-/// What lies at `paths`. For a device, what cannot be in a tree is one more thing that is not as it was installed.
-pub(super) fn only(dir: &Dir, paths: &BTreeSet<RelPath>) -> Result<Walked, Error> {
-    let mut walked = Walked::default();
-    for path in paths {
-        let at = Path::new(path.as_str());
-        let stat = match dir.stat(at) {
-            Ok(Some(stat)) => stat,
-            Ok(None) => continue,
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                walked.skipped.push(error.to_string());
-                continue;
-            }
-            Err(error) => return Err(error.into()),
-        };
-        match see(path, &stat, || dir.read_link(at)) {
-            Ok(seen) => drop(walked.entries.insert(path.clone(), seen)),
-            Err(Unfit::Gone) => {}
-            Err(Unfit::Skipped(reason) | Unfit::Problem(reason)) => walked.skipped.push(reason),
-        }
-    }
-    Ok(walked)
 }
