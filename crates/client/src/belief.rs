@@ -1,6 +1,6 @@
 //! What this device believes of the publisher, and where that comes from.
 //!
-//! [`Remote`] asks a server (or a folder) for metadata and believes none of it; [`Kept`] holds on to what was believed,
+//! `Remote` asks a server (or a folder) for metadata and believes none of it; `Kept` holds on to what was believed,
 //! byte for byte, in the updater's `trust/` folder. The checking in between is [`updraft_core::trust`]'s alone.
 //!
 //! ```text

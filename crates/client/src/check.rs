@@ -152,7 +152,7 @@ impl Update {
 
     /// Whether this device had it before and went back because it was never confirmed: a person may want it again, a
     /// program should wait for the next one.
-    pub fn was_rejected(&self) -> bool {
+    pub fn is_rejected(&self) -> bool {
         self.rejected
     }
 }

@@ -139,7 +139,6 @@ pub(crate) fn blobs(
     jobs: usize,
     progress: &dyn Progress,
 ) -> Result<(), Error> {
-    sweep(plan, downloads)?;
     let mut lacking = Vec::new();
     let mut there = 0;
     for fetch in &plan.fetch {
@@ -157,7 +156,7 @@ pub(crate) fn blobs(
 }
 
 /// Removes what this plan has no use for: parts and blobs of another release.
-fn sweep(plan: &Plan, downloads: &Dir) -> Result<(), Error> {
+pub(crate) fn sweep(plan: &Plan, downloads: &Dir) -> Result<(), Error> {
     let mut wanted = HashSet::from([TREE.to_owned()]);
     for fetch in &plan.fetch {
         wanted.insert(fetch.digest.to_string());

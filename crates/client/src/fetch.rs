@@ -1,6 +1,6 @@
 //! Bytes from a place that is laid out as the store's public paths: a server, a folder, a test's memory.
 //!
-//! A [`Transport`] makes one attempt. The [`Fetcher`] in front of it asks again, goes on where an answer broke off, keeps
+//! A [`Transport`] makes one attempt. The `Fetcher` in front of it asks again, goes on where an answer broke off, keeps
 //! to the bandwidth limit, gives up on an answer that trickles, and stops when it is told to. Both refuse to believe
 //! anything: what arrives is verified by whoever asked for it, and is never longer than they allowed.
 

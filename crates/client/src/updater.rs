@@ -1,18 +1,21 @@
 //! The updater of one installed directory.
 //!
-//! It holds the rooms together and decides nothing itself: [`check`](crate::check) says what is new,
-//! [`download`](crate::download) makes a [`Staged`] of it, [`install`](crate::install) switches to it. Nothing runs in the
-//! background, nothing is printed, and one process at a time may hold an [`Updater`] for a directory.
+//! It holds the rooms together and decides nothing itself: [`check`] says what is new, [`download`] makes a [`Staged`] of
+//! it, [`install`] switches to it. Nothing runs in the background, nothing is printed, and one process at a time may hold
+//! an [`Updater`] for a directory.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Serialize;
 use updraft_core::Timestamp;
 use updraft_core::channel::Pick;
 use updraft_core::name::{AppName, ChannelName, Platform};
+use updraft_core::path::RelPath;
 use updraft_core::plan::{self, Offers};
 use updraft_core::release::ReleaseName;
+use updraft_core::tree::{Tree, stored};
 use updraft_core::trust::{Role, Trusted};
 use updraft_core::version::Version;
 
@@ -23,7 +26,7 @@ use crate::error::Error;
 use crate::fetch::clock::Clock;
 use crate::fetch::{self, Cancel, Fetcher, Transport};
 use crate::home::{Access, Home, Settings};
-use crate::install::{self, Applied, Confirmation, Recovered, Start, Way};
+use crate::install::{self, Applied, Confirmation, Recovered, Start, Verified, Way};
 use crate::progress::{Phase, Progress};
 use crate::source::{self, Source};
 use crate::staged::Staged;
@@ -233,6 +236,7 @@ impl Updater {
         let have = install::have(&self.home, &fetched.tree)?;
         let plan = plan::plan(&have, &fetched.tree, &Offers { blobs: fetched.hint });
         progress.planned(&Price::from(&plan));
+        download::sweep(&plan, &downloads)?;
         progress.phase(Phase::Fetching);
         download::blobs(self.place(), &plan, &downloads, self.jobs, progress)?;
         Ok(Staged {
@@ -293,6 +297,43 @@ impl Updater {
     /// When there is none, or it cannot be switched to.
     pub fn rollback(&mut self, options: &install::Options) -> Result<Applied, Error> {
         Ok(install::rollback(&mut self.home, options)?)
+    }
+
+    /// Goes back to the release before, and remembers that the installed one is not to be taken again by itself
+    /// ([`Update::is_rejected`]).
+    ///
+    /// # Errors
+    /// As [`Self::rollback`].
+    pub fn reject(&mut self) -> Result<Applied, Error> {
+        Ok(install::reject(&mut self.home)?)
+    }
+
+    /// Reads every installed file again and compares it with what the publisher signed.
+    ///
+    /// # Errors
+    /// When nothing is installed yet, or something cannot be read.
+    pub fn verify(&self, progress: &dyn Progress) -> Result<Verified, Error> {
+        progress.phase(Phase::Verifying);
+        Ok(install::verify(&self.home)?)
+    }
+
+    /// Fetches again what is not as the publisher signed it, and puts it back. What had been edited goes to a backup.
+    ///
+    /// # Errors
+    /// When nothing is installed yet, the source no longer has the release, or something cannot be written.
+    pub fn repair(&mut self, progress: &dyn Progress) -> Result<Applied, Error> {
+        let found = self.verify(progress)?;
+        let record = self.home.record()?.ok_or(Error::NothingInstalled)?;
+        let (tree, hint) = stored::unpack(&record.packed_tree, record.release.tree.digest, record.release.tree.length)
+            .map_err(|source| download::Error::Tree { digest: record.release.tree.digest, source })?;
+        let plan = plan::plan(&sound_part(&tree, &found), &tree, &Offers { blobs: hint });
+        progress.planned(&Price::from(&plan));
+        progress.phase(Phase::Fetching);
+        download::blobs(self.place(), &plan, &self.home.downloads()?, self.jobs, progress)?;
+        let staged =
+            Staged { release: record.release, document: record.document, tree, packed_tree: record.packed_tree, plan };
+        progress.phase(Phase::Installing);
+        Ok(install::repair(&mut self.home, staged)?)
     }
 
     /// The app is about to be started: begins the trial of a release that waits for [`Self::confirm`], or goes back to
@@ -362,6 +403,14 @@ fn fresh_until(trusted: &Trusted) -> Option<Timestamp> {
     let snapshot = trusted.snapshot().map(|snapshot| snapshot.expires.at());
     let timestamp = trusted.timestamp().map(|timestamp| timestamp.expires.at());
     [snapshot, timestamp].into_iter().flatten().chain(targets).chain([trusted.root().expires.at()]).min()
+}
+
+/// What of `tree` was found as it should be.
+fn sound_part(tree: &Tree, found: &Verified) -> Tree {
+    let damaged: BTreeSet<&Path> = found.edited.iter().chain(&found.missing).map(PathBuf::as_path).collect();
+    let sound = |path: &RelPath| Path::new(path.as_str()).ancestors().all(|at| !damaged.contains(at));
+    let entries = tree.iter().filter(|(path, _)| sound(path)).map(|(path, kind)| (path.clone(), kind.clone()));
+    Tree::new(entries.collect()).expect("a tree without some of its branches is a tree")
 }
 
 /// Whether the publisher still lists the release with this document.

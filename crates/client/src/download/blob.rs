@@ -154,7 +154,7 @@ impl Work<'_> {
             }
             None => self.downloads.create_file(&name, MODE)?,
         };
-        let mut part = Part { name, file, hasher: Hasher::new() };
+        let mut part = Box::new(Part { name, file, hasher: Hasher::new() });
         // Hashed again, not remembered: what lies on the disk is what counts. A frame is checked when it is decoded.
         let len = match encoding {
             Encoding::Raw => part.hash_what_is_there().map_err(|error| keep(part.name.display(), error))?,
@@ -256,7 +256,8 @@ struct Body<'a> {
 
 enum Keeper {
     Memory(Vec<u8>),
-    Part(Part),
+    /// Boxed: a hasher is large.
+    Part(Box<Part>),
 }
 
 struct Part {

@@ -1,9 +1,11 @@
 //! Objects from an HTTP server.
 //!
 //! One call is one request, over connections that are kept. Nothing is believed: an answer that does not say what it is
-//! is an error, and no time-out is missing. Proxies come from the environment (`https_proxy`, `no_proxy`, ...).
+//! is an error, and no time-out is missing. Proxies come from the environment (`https_proxy`, `no_proxy`, ...);
+//! a server on the loopback is never behind one.
 
 use std::io::Read;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use updraft_core::layout::Key;
@@ -85,7 +87,7 @@ impl Http {
     ///
     /// A base of `https` is never left for plain `http`, whatever a redirect says.
     pub fn new(base: &str, user_agent: &str, connections: usize) -> Self {
-        let config = Agent::config_builder()
+        let mut config = Agent::config_builder()
             .http_status_as_error(false)
             .https_only(base.starts_with("https:"))
             .user_agent(user_agent)
@@ -98,9 +100,12 @@ impl Http {
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .timeout_send_request(Some(CONNECT_TIMEOUT))
             .timeout_recv_response(Some(HEAD_TIMEOUT))
-            .timeout_per_read(Some(READ_TIMEOUT))
-            .build();
-        Self { agent: config.into(), base: base.trim_end_matches('/').to_owned() }
+            .timeout_per_read(Some(READ_TIMEOUT));
+        if is_loopback(base) {
+            // A proxy's own loopback is not ours.
+            config = config.proxy(None);
+        }
+        Self { agent: config.build().into(), base: base.trim_end_matches('/').to_owned() }
     }
 
     fn url(&self, key: &Key) -> String {
@@ -147,6 +152,12 @@ impl Transport for Http {
             }
         }
     }
+}
+
+fn is_loopback(base: &str) -> bool {
+    let uri = base.parse::<Uri>().ok();
+    let host = uri.as_ref().and_then(Uri::host).unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn receive(url: &str, mut response: Response<Body>, at: u64, sink: &mut dyn Sink) -> Result<Answer, Error> {
@@ -206,6 +217,16 @@ mod tests {
             "https://example.com/apps/demo#x",
         ] {
             assert!(AppUrl::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn loopback_is_never_behind_a_proxy() {
+        for base in ["http://localhost:1", "http://127.0.0.1:80", "https://127.8.8.8", "http://[::1]:8080"] {
+            assert!(is_loopback(base), "{base}");
+        }
+        for base in ["http://localhost.example.com", "http://10.0.0.1", "http://[::2]", "nonsense"] {
+            assert!(!is_loopback(base), "{base}");
         }
     }
 

@@ -8,12 +8,12 @@ use std::time::Duration;
 /// How far a quiet moment may be made up for afterwards: a longer burst would break the promise that a limit is.
 const BURST: Duration = Duration::from_millis(250);
 
-/// A window in which a body must bring [`TRICKLE_BYTES_MIN`]. A source that keeps a connection open with a byte now and
+/// How long a body may be slower than [`TRICKLE_BYTES_PER_SEC`]. A source that keeps a connection open with a byte now and
 /// then could otherwise hold a device back for ever (the slow retrieval attack of TUF 1.5.2).
 const TRICKLE_WINDOW: Duration = Duration::from_secs(60);
 
-/// What must come within a [`TRICKLE_WINDOW`]: 100 bytes a second, less than any link that is of use.
-const TRICKLE_BYTES_MIN: u64 = 6_000;
+/// Less than any link that is of use.
+const TRICKLE_BYTES_PER_SEC: u64 = 100;
 
 /// A bandwidth limit.
 #[derive(Debug)]
@@ -56,10 +56,11 @@ impl Trickle {
     /// `bytes` came at the moment `now`: whether that is fast enough to go on.
     pub(crate) fn is_fast_enough(&mut self, now: Duration, bytes: u64) -> bool {
         self.bytes += bytes;
-        if now.saturating_sub(self.since) < TRICKLE_WINDOW {
+        let passed = now.saturating_sub(self.since);
+        if passed < TRICKLE_WINDOW {
             return true;
         }
-        let enough = self.bytes >= TRICKLE_BYTES_MIN;
+        let enough = self.bytes >= passed.as_secs() * TRICKLE_BYTES_PER_SEC;
         *self = Self::new(now);
         enough
     }
@@ -117,7 +118,8 @@ mod tests {
         assert!(!body.is_fast_enough(90 * SECOND, 10));
 
         let mut body = Trickle::new(Duration::ZERO);
-        assert!(body.is_fast_enough(60 * SECOND, TRICKLE_BYTES_MIN));
-        assert!(!body.is_fast_enough(120 * SECOND, TRICKLE_BYTES_MIN - 1), "each window counts for itself");
+        assert!(body.is_fast_enough(60 * SECOND, 6_000));
+        assert!(!body.is_fast_enough(120 * SECOND, 5_999), "each window counts for itself");
+        assert!(!body.is_fast_enough(320 * SECOND, 10_000), "a piece after a long silence is slow, too");
     }
 }

@@ -25,7 +25,10 @@ fn the_budget_of_a_check_does_not_grow() {
     for (releases, files) in [(10, 5), (10, 5_000), (1_000, 5)] {
         let tree = (0..files).fold(TreeFixture::default(), |tree, n| tree.with(&format!("d{}/f{n}", n % 100), "same"));
         let server = demo(&tree);
-        let device = Device::installed(&server);
+        let device = Device::new(&server);
+        drop(device.install().unwrap());
+        device.available();
+        server.take_asked();
         server.repo(|repo| {
             for n in 1..releases {
                 let release = repo.publish(&format!("1.{n}.0"), "any", &tree);
@@ -161,7 +164,8 @@ fn going_back_is_refused() {
 
 #[test]
 fn what_is_not_the_publishers_is_refused() {
-    let edits: [(&str, fn(&mut SimRepo)); 5] = [
+    type Edit = fn(&mut SimRepo);
+    let edits: [(&str, Edit); 5] = [
         ("a thief's targets", |repo| {
             repo.set_signers(&Role::Targets, &[keys::thief()]);
             repo.publish("6.6.6", "any", &TreeFixture::default());

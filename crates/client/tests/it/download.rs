@@ -3,8 +3,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use proptest::prelude::*;
 use updraft_client::fetch::clock::Clock;
 use updraft_client::{Cancel, Class, Price, Progress};
+use updraft_core::digest::Digest;
 use updraft_core::tree::stored::Encoding;
 use updraft_testkit::{TreeFixture, noise};
 
@@ -140,7 +142,7 @@ fn an_altered_blob_is_fetched_again_and_then_named() {
         });
         let error = device.download().unwrap_err();
         assert_eq!(error.class(), Class::Verification);
-        let digest = updraft_core::digest::Digest::of(&content).to_string();
+        let digest = Digest::of(&content).to_string();
         assert!(error.to_string().contains(&digest), "{error}");
         assert_eq!(server.take_asked().iter().filter(|asked| asked.key.contains("/blobs/")).count(), 3);
         assert!(!device.has_blob(&content));
@@ -324,7 +326,7 @@ fn a_finished_download_is_hashed_again_and_not_fetched_again() {
     server.take_asked();
     device.download().unwrap();
     assert_eq!(server.take_asked(), []);
-    let blob = device.own(&format!("downloads/{}", updraft_core::digest::Digest::of(&large())));
+    let blob = device.own(&format!("downloads/{}", Digest::of(&large())));
     std::fs::write(&blob, noise(5, 1_000_000)).unwrap();
     device.download().unwrap();
     assert_eq!(server.take_asked().len(), 1);
@@ -369,6 +371,103 @@ fn a_limit_holds_for_all_threads_together() {
         let took = device.clock.elapsed() - before;
         assert!(took >= Duration::from_millis(9_700), "{took:?}");
         assert!(jobs > 1 || took <= Duration::from_millis(10_100), "{took:?}");
+    }
+}
+
+/// Lets time pass with each piece that arrives.
+struct Slow(std::sync::Arc<crate::support::TestClock>, Duration);
+
+impl Progress for Slow {
+    fn bytes(&self, _: u64, _: u64) {
+        self.0.sleep(self.1);
+    }
+}
+
+#[test]
+fn a_source_that_trickles_is_left() {
+    let (server, device) = with_new_file(&large());
+    // Pieces of 10,000 bytes: 50 bytes a second.
+    let error = device.download_watched(&Slow(device.clock.clone(), Duration::from_secs(200))).unwrap_err();
+    assert_eq!(error.class(), Class::Unreachable);
+    assert!(error.to_string().contains("trickles"), "{error}");
+    assert_eq!(server.take_asked().iter().filter(|asked| asked.key.contains("/blobs/")).count(), 4);
+    // 200 bytes a second: slow, and for a limit of ours it would not even count.
+    device.download_watched(&Slow(device.clock.clone(), Duration::from_secs(50))).unwrap();
+}
+
+/// What may happen to one answer.
+#[derive(Debug, Clone)]
+enum Fault {
+    Torn(usize),
+    TornWithoutRanges(usize),
+    Flipped(usize),
+    Status(u16),
+    Missing,
+    Endless,
+    None,
+}
+
+fn any_fault() -> impl Strategy<Value = Fault> {
+    prop_oneof![
+        (0..400_000usize).prop_map(Fault::Torn),
+        (0..400_000usize).prop_map(Fault::TornWithoutRanges),
+        (0..400_000usize).prop_map(Fault::Flipped),
+        prop_oneof![Just(404u16), Just(500), Just(429)].prop_map(Fault::Status),
+        Just(Fault::Missing),
+        Just(Fault::Endless),
+        Just(Fault::None),
+    ]
+}
+
+fn inflict(fault: &Fault, reply: &mut crate::support::Reply) {
+    let Some(object) = reply.object.as_mut() else { return };
+    match fault {
+        Fault::Torn(at) => reply.torn = Some(*at),
+        Fault::TornWithoutRanges(at) => (reply.torn, reply.ranges) = (Some(*at), false),
+        Fault::Flipped(at) => {
+            let len = object.len();
+            object[at % len] ^= 0x10;
+        }
+        Fault::Status(status) => reply.status = Some(*status),
+        Fault::Missing => reply.object = None,
+        Fault::Endless => reply.endless = true,
+        Fault::None => {}
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever happens on the way: a file that has a blob's name is that blob, and an honest source ends it.
+    #[test]
+    fn whatever_happens_no_wrong_byte_gets_a_name(faults in proptest::collection::vec(any_fault(), 1..30), jobs in 1..3usize) {
+        let server = demo(&TreeFixture::of(&[("app*", "one")]));
+        let mut device = Device::installed(&server);
+        device.jobs = jobs;
+        let packable: Vec<u8> = noise(2, 300_000).iter().flat_map(|byte| [*byte, b'x']).collect();
+        let contents = [noise(1, 400_000), packable, small()];
+        let tree = contents.iter().enumerate().fold(TreeFixture::default(), |t, (n, c)| t.with(&n.to_string(), c));
+        publish(&server, "1.1.0", &tree);
+        let mut left = faults.into_iter();
+        server.meddle(move |asked, reply| {
+            if asked.key.contains("/blobs/") && let Some(fault) = left.next() {
+                inflict(&fault, reply);
+            }
+        });
+        let mut runs = 0;
+        while device.download().is_err() {
+            runs += 1;
+            prop_assert!(runs <= 30, "each run meets at least one fault, and there are no more");
+            for file in crate::support::files_below(&device.own("downloads")) {
+                let name = file.file_name().unwrap().to_str().unwrap();
+                if let Ok(digest) = name.parse::<Digest>() {
+                    prop_assert_eq!(digest, Digest::of(&std::fs::read(&file).unwrap()));
+                }
+            }
+        }
+        for content in &contents {
+            prop_assert!(device.has_blob(content));
+        }
     }
 }
 

@@ -144,8 +144,10 @@ impl Transport for Server {
                 asked.bytes += piece.len() as u64;
             }
         }
-        while reply.endless {
-            sink.write(&[0; 10_000])?;
+        if reply.endless {
+            loop {
+                sink.write(&[0; 10_000])?;
+            }
         }
         if reply.torn.is_some() {
             return Err(Error::Unreachable { what, reason: "the connection broke".to_owned() });

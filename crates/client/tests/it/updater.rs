@@ -171,3 +171,25 @@ fn an_update_can_come_from_elsewhere() {
     let error = Updater::open(&device.dir(), options).unwrap().check(device.now).unwrap_err();
     assert_eq!(error.class(), Class::Verification);
 }
+
+#[test]
+fn what_is_damaged_is_found_and_fetched_again() {
+    let server = demo(&first());
+    let device = Device::installed(&server);
+    let mut updater = device.open();
+    assert!(updater.verify(&()).unwrap().is_sound());
+    std::fs::write(device.dir().join("data/a"), "ALPHA").unwrap();
+    std::fs::remove_file(device.dir().join("data/b")).unwrap();
+    std::fs::remove_file(device.dir().join("latest")).unwrap();
+    let found = updater.verify(&()).unwrap();
+    assert!(!found.is_sound());
+    assert_eq!(found.edited, [std::path::PathBuf::from("data/a")]);
+    assert_eq!(found.missing, ["data/b", "latest"].map(std::path::PathBuf::from));
+
+    server.take_asked();
+    updater.repair(&()).unwrap();
+    assert_eq!(device.tree(), first());
+    assert!(updater.verify(&()).unwrap().is_sound());
+    let blobs = server.take_asked().iter().filter(|asked| asked.key.contains("/blobs/")).count();
+    assert_eq!(blobs, 2, "only what is damaged is fetched");
+}
