@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use updraft_core::Timestamp;
-use updraft_core::digest::Digest;
+use updraft_core::digest::{Digest, Hasher};
 use updraft_core::name::{AppName, ChannelName, Platform};
 use updraft_core::release::{Notes, Release, ReleaseName};
 use updraft_core::tree::Tree;
@@ -21,7 +21,7 @@ use updraft_files::scan::{self, Ignore, Scan, scan};
 use crate::base::{self, Base};
 use crate::keys::Keystore;
 use crate::notes::{self, MANIFEST, Manifest, is_notes};
-use crate::progress::Phase;
+use crate::progress::{Phase, Progress, Silent};
 use crate::publish::{self, Encodings, Options, Published, Publisher, Wanted};
 use crate::remote::Remote;
 
@@ -206,6 +206,19 @@ impl Folder {
         &self.app
     }
 
+    /// A digest of what the folder holds now and what is said of it, to see whether it keeps still. Nothing is published.
+    ///
+    /// # Errors
+    /// When it cannot be read, or not be published as it is.
+    pub fn look(&mut self) -> Result<Digest, Error> {
+        let content = self.read(&Silent)?;
+        let said = (content.version.as_ref().map(Version::as_str), &content.notes);
+        let mut hasher = Hasher::new();
+        hasher.update(content.tree.digest().as_bytes());
+        hasher.update(&serde_json::to_vec(&said).expect("a version and notes are plain JSON"));
+        Ok(hasher.finish())
+    }
+
     /// Looks at the folder, and publishes it when it should be. `publisher.options` decides everything but how blobs are
     /// stored: whoever downloads single files from the server needs them as they are.
     ///
@@ -241,7 +254,7 @@ impl Folder {
     }
 
     fn publish_once(&mut self, publisher: &Publisher<'_>, now: Timestamp) -> Result<Report, Error> {
-        let mut content = self.read(publisher)?;
+        let mut content = self.read(publisher.progress)?;
         let base = Base::read(publisher.remote, &self.app, publisher.keys, now)?;
         let out = self.current(publisher.remote, &base)?;
         let current = out.as_ref().map(|release| (&release.version, release.tree.digest));
@@ -271,11 +284,10 @@ impl Folder {
         Ok(Report { outcome: Outcome::Published(Box::new(published)), current, warnings: content.warnings })
     }
 
-    fn read(&mut self, publisher: &Publisher<'_>) -> Result<Content, Error> {
-        publisher.progress.begin(Phase::Scan, None);
+    fn read(&mut self, progress: &dyn Progress) -> Result<Content, Error> {
+        progress.begin(Phase::Scan, None);
         let options = scan::Options { ignore: Ignore::read(&self.dir)?, top_level_excluded: is_no_content };
-        let Scan { tree, index, skipped } =
-            scan(&self.dir, &options, &self.index, &|bytes| publisher.progress.advance(bytes))?;
+        let Scan { tree, index, skipped } = scan(&self.dir, &options, &self.index, &|bytes| progress.advance(bytes))?;
         self.index = index;
         let manifest = Manifest::read(&self.dir)?.unwrap_or_default();
         let notes = notes::in_dir(&self.dir)?.unwrap_or_default();

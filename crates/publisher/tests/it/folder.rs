@@ -153,6 +153,20 @@ fn what_cannot_be_published_leaves_what_is_out() {
 }
 
 #[test]
+fn a_look_sees_whatever_would_make_a_difference() {
+    let mut home = Home::new(&TreeFixture::of(&[("a", "1")]));
+    let mut seen = vec![home.folder.look().unwrap()];
+    assert_eq!(home.folder.look().unwrap(), seen[0]);
+    for (name, content) in [("a", "2"), ("b", ""), ("release.json", r#"{"version": "1"}"#), ("notes.md", "new")] {
+        home.write(name, content);
+        let now = home.folder.look().unwrap();
+        assert!(!seen.contains(&now), "{name}");
+        seen.push(now);
+    }
+    assert_eq!(home.server.current("stable"), None, "a look publishes nothing");
+}
+
+#[test]
 fn an_empty_folder_is_a_release_too() {
     let mut home = Home::new(&TreeFixture::of(&[]));
     std::fs::create_dir_all(&home.path).unwrap();

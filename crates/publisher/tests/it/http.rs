@@ -153,7 +153,8 @@ fn a_token_does_not_travel_where_everybody_can_read_it() {
 
 #[test]
 fn a_problem_is_told_with_its_remedy() {
-    let cases: [(Act, fn(&RemoteError) -> bool); 7] = [
+    type IsExpected = fn(&RemoteError) -> bool;
+    let cases: [(Act, IsExpected); 7] = [
         (problem("token-wrong", 401, "do this"), |e| matches!(e, RemoteError::Denied { .. })),
         (problem("plain-http", 403, "do this"), |e| matches!(e, RemoteError::Denied { .. })),
         (problem("not-found", 404, "do this"), |e| matches!(e, RemoteError::NotFound { .. })),

@@ -1,4 +1,5 @@
 //! The publisher against a server in memory that verifies like a device, and against a scripted one over HTTP.
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "the helpers of tests are tests, and say what they skip")]
 
 mod create;
 mod folder;

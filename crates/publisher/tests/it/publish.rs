@@ -1,6 +1,7 @@
 //! Publishing: what is sent, what is live after it, and what happens when somebody is faster or the line dies.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use updraft_core::digest::Digest;
 use updraft_core::layout;
@@ -371,13 +372,16 @@ fn notes_that_do_not_fit_are_refused() {
 #[test]
 fn progress_counts_every_byte_once() {
     #[derive(Default)]
-    struct Counter(std::sync::Mutex<(Vec<(Phase, Option<u64>)>, u64)>);
+    struct Counter {
+        phases: Mutex<Vec<(Phase, Option<u64>)>>,
+        bytes: AtomicU64,
+    }
     impl Progress for Counter {
         fn begin(&self, phase: Phase, total: Option<u64>) {
-            self.0.lock().unwrap().0.push((phase, total));
+            self.phases.lock().unwrap().push((phase, total));
         }
         fn advance(&self, bytes: u64) {
-            self.0.lock().unwrap().1 += bytes;
+            self.bytes.fetch_add(bytes, Ordering::Relaxed);
         }
     }
     let server = Server::new("demo");
@@ -387,8 +391,7 @@ fn progress_counts_every_byte_once() {
     let mut publisher = desk.publisher(&server);
     publisher.progress = &counter;
     publisher.publish(&dir, &tree, &wanted("1.0", "stable"), clock::now()).unwrap();
-    let (phases, bytes) = counter.0.into_inner().unwrap();
     let total = build().contents().values().map(|content| content.len() as u64).sum();
-    assert_eq!(phases, [(Phase::Upload, Some(total)), (Phase::Commit, None)]);
-    assert_eq!(bytes, total);
+    assert_eq!(*counter.phases.lock().unwrap(), [(Phase::Upload, Some(total)), (Phase::Commit, None)]);
+    assert_eq!(counter.bytes.into_inner(), total);
 }
