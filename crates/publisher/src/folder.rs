@@ -206,10 +206,11 @@ impl Folder {
         &self.app
     }
 
-    /// A digest of what the folder holds now and what is said of it, to see whether it keeps still. Nothing is published.
+    /// A digest of everything that [`Self::publish`] would look at: it changes when the folder does. Files that did not
+    /// change since the last look are not read.
     ///
     /// # Errors
-    /// When it cannot be read, or not be published as it is.
+    /// When the folder cannot be read now; while somebody writes there, that is usual.
     pub fn look(&mut self) -> Result<Digest, Error> {
         let content = self.read(&Silent)?;
         let said = (content.version.as_ref().map(Version::as_str), &content.notes);
@@ -235,22 +236,6 @@ impl Folder {
                 done => return done,
             }
         }
-    }
-
-    /// A digest of everything that [`Self::publish`] would look at: it changes when the folder does. Files that did not
-    /// change since the last look are not read.
-    ///
-    /// # Errors
-    /// When the folder cannot be read now; while somebody writes there, that is usual.
-    pub fn look(&mut self) -> Result<Digest, Error> {
-        let options = scan::Options { ignore: Ignore::read(&self.dir)?, top_level_excluded: is_no_content };
-        let Scan { tree, index, .. } = scan(&self.dir, &options, &self.index, &|_| ())?;
-        self.index = index;
-        let manifest = Manifest::read(&self.dir)?.unwrap_or_default();
-        let version = manifest.version.map(|version| version.as_str().to_owned());
-        let notes = notes::in_dir(&self.dir)?.unwrap_or_default();
-        let seen = serde_json::json!([tree.digest(), version, notes]);
-        Ok(Digest::of(seen.to_string().as_bytes()))
     }
 
     fn publish_once(&mut self, publisher: &Publisher<'_>, now: Timestamp) -> Result<Report, Error> {
