@@ -57,7 +57,8 @@ pub fn saving(bytes: u64, full: u64) -> String {
         return size(bytes);
     }
     let percent = (full - bytes) as f64 * 100.0 / full as f64;
-    let percent = if percent > 99.0 && bytes > 0 { format!("{:.1}", percent.min(99.9)) } else { format!("{percent:.0}") };
+    let percent =
+        if percent > 99.0 && bytes > 0 { format!("{:.1}", percent.min(99.9)) } else { format!("{percent:.0}") };
     format!("{} instead of {}, {percent}% less", size(bytes), size(full))
 }
 

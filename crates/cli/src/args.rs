@@ -1,6 +1,5 @@
 //! The command line of `updraft`.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -45,22 +44,23 @@ pub(crate) enum Command {
     },
 }
 
+/// Values stay text here: the server's configuration reads them, as it reads environment and file.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
     /// A folder to publish as an app on channel stable; created with a hello file when missing
-    pub(crate) folder: Option<PathBuf>,
+    pub(crate) folder: Option<String>,
     /// Where everything is kept [default: updraft in the XDG data folder]
     #[arg(long, value_name = "DIR")]
-    pub(crate) data: Option<PathBuf>,
+    pub(crate) data: Option<String>,
     /// Address and port to listen on [default: 0.0.0.0:8080]
     #[arg(long, value_name = "ADDR")]
-    pub(crate) listen: Option<SocketAddr>,
+    pub(crate) listen: Option<String>,
     /// A TOML file with the same settings
     #[arg(long, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
+    pub(crate) config: Option<String>,
     /// The folder's app [default: the folder's name]
     #[arg(long, value_name = "NAME")]
-    pub(crate) app: Option<AppName>,
+    pub(crate) app: Option<String>,
     /// Publish the folder again whenever it has changed and been quiet for a moment
     #[arg(long)]
     pub(crate) watch: bool,
@@ -70,9 +70,9 @@ pub(crate) struct Serve {
     /// Answer the publisher and admin API over plain HTTP from anywhere, not only from this machine
     #[arg(long)]
     pub(crate) allow_plain_admin: bool,
-    /// The address of a proxy in front, whose forwarding headers are believed; may be given more than once
-    #[arg(long, value_name = "IP")]
-    pub(crate) trusted_proxy: Vec<std::net::IpAddr>,
+    /// Proxies in front, whose forwarding headers are believed: addresses or networks such as 10.0.0.0/8
+    #[arg(long, value_name = "NET", value_delimiter = ',')]
+    pub(crate) trusted_proxies: Vec<String>,
     /// The URL under which devices reach this server, for the lines that it prints
     #[arg(long, value_name = "URL")]
     pub(crate) public_url: Option<String>,

@@ -1,2 +1,65 @@
-//! Being built.
-fn main() {}
+//! `updraft`: everything for people, in one binary.
+//!
+//! The commands only ask and tell: what they do is done by `publisher`, by the server's `depot`, or by the agent.
+
+mod app;
+mod args;
+mod channel;
+mod folder;
+mod in_process;
+mod maintain;
+mod publish;
+mod release;
+mod remote;
+mod secrets;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use updraft_agent::ui::{Exit, warn};
+use updraft_publisher::RemoteError;
+
+use args::{Cli, Command};
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Agent(command) => return updraft_agent::run(command).into(),
+        Command::Serve(args) => serve::run(args),
+        Command::App(command) => app::run(command),
+        Command::Publish(args) => publish::run(args),
+        Command::Release(command) => release::run(command),
+        Command::Channel(command) => channel::run(command),
+        Command::Gc(args) => maintain::gc(&args),
+        Command::Fsck(args) => maintain::fsck(&args),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "updraft", &mut std::io::stdout());
+            Ok(Exit::Done)
+        }
+    };
+    match outcome {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            warn(format_args!("error: {error:#}"));
+            exit_of(&error).into()
+        }
+    }
+}
+
+/// The exit code that an error stands for.
+fn exit_of(error: &anyhow::Error) -> Exit {
+    let unreachable = |cause: &(dyn std::error::Error + 'static)| {
+        matches!(cause.downcast_ref::<RemoteError>(), Some(RemoteError::Unreachable { .. }))
+    };
+    if error.chain().any(unreachable) { Exit::Unreachable } else { Exit::Error }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

@@ -17,8 +17,14 @@ impl Scene {
         let server = Server::start(home.path(), &[]);
         let root = server.create_app("demo");
         let scene = Scene { home, server, root };
-        write_tree(&scene.path("v1"), &[("bin/app", "version one"), ("lib/a.txt", "same"), ("lib/old name.txt", "moves")]);
-        write_tree(&scene.path("v2"), &[("bin/app", "version two!"), ("lib/a.txt", "same"), ("lib/new name.txt", "moves")]);
+        write_tree(
+            &scene.path("v1"),
+            &[("bin/app", "version one"), ("lib/a.txt", "same"), ("lib/old name.txt", "moves")],
+        );
+        write_tree(
+            &scene.path("v2"),
+            &[("bin/app", "version two!"), ("lib/a.txt", "same"), ("lib/new name.txt", "moves")],
+        );
         scene
     }
 
@@ -89,7 +95,8 @@ fn without_a_channel_a_release_waits_until_it_is_promoted() {
     agent("check", &device, &[]).ok();
     run(scene.server.publisher().args(["channel", "promote", "stable", "1.1.0", "--app", "demo"])).ok();
     assert_eq!(agent("check", &device, &[]).code, 10);
-    let shown = run(scene.server.publisher().args(["channel", "show", "stable", "--app", "demo", "--json"])).ok().json();
+    let shown =
+        run(scene.server.publisher().args(["channel", "show", "stable", "--app", "demo", "--json"])).ok().json();
     assert_eq!(shown["platforms"]["any"]["current"], "1.1.0");
 }
 
@@ -155,8 +162,17 @@ fn what_people_get_wrong_is_said_and_loses_nothing() {
     std::os::unix::fs::symlink("../../etc/passwd", bad.join("link")).unwrap();
     publish(&bad, "1.2").fails(1, "link");
 
-    run(scene.server.publisher().args(["app", "create", "demo", "--no-passphrase"])).fails(1, "demo");
-    let wrong = run(scene.server.publisher().env("UPDRAFT_TOKEN", "upd_wrong").args(["app", "create", "other", "--no-passphrase"]));
+    let said = run(scene.server.publisher().args(["app", "create", "demo", "--no-passphrase"])).ok();
+    assert!(said.out.contains("exists already"), "{}", said.out);
+    let other_keys = scene.path("other keys");
+    run(scene.server.publisher().env("UPDRAFT_KEYS", other_keys).args(["app", "create", "demo", "--no-passphrase"]))
+        .fails(1, "exists");
+    let wrong = run(scene.server.publisher().env("UPDRAFT_TOKEN", "upd_wrong").args([
+        "app",
+        "create",
+        "other",
+        "--no-passphrase",
+    ]));
     wrong.fails(1, "token");
     run(scene.server.publisher().args(["channel", "promote", "stable", "7.0", "--app", "demo"])).fails(1, "7.0");
 
@@ -184,9 +200,14 @@ fn a_data_directory_has_one_master() {
 #[test]
 fn a_newer_data_directory_and_an_unknown_key_are_refused() {
     let home = tempfile::tempdir().unwrap();
-    fs::write(home.path().join("updraft.toml"), "listen = \"127.0.0.1:0\"\n").unwrap();
+    fs::write(home.path().join("updraft.toml"), "listten = \"127.0.0.1:0\"\n").unwrap();
     let mut command = updraft();
-    command.arg("serve").arg("--config").arg(home.path().join("updraft.toml")).arg("--data").arg(home.path().join("data"));
+    command
+        .arg("serve")
+        .arg("--config")
+        .arg(home.path().join("updraft.toml"))
+        .arg("--data")
+        .arg(home.path().join("data"));
     run(&mut command).fails(1, "listen");
 
     Server::start(home.path(), &[]).stop();
@@ -195,7 +216,7 @@ fn a_newer_data_directory_and_an_unknown_key_are_refused() {
     fs::write(&format, "updraft store 99\n").unwrap();
     let mut command = updraft();
     command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(home.path().join("data"));
-    run(&mut command).fails(1, "newer");
+    run(&mut command).fails(1, "format 99");
 }
 
 #[test]
@@ -223,7 +244,8 @@ fn a_folder_is_served_watched_and_refuses_to_overlap() {
     let server = Server::start(home.path(), &[folder.to_str().unwrap(), "--watch"]);
     assert!(folder.read_dir().unwrap().next().is_some(), "a missing folder is made, with a hello file");
     let log = fs::read_to_string(home.path().join("server.log")).unwrap();
-    let sha = log.split("--root-sha256 ").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("the install line");
+    let sha =
+        log.split("--root-sha256 ").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("the install line");
     assert!(log.contains("agent install") && log.contains("/dashboard"), "{log}");
     let device = home.path().join("device");
     server.install("updates", sha, &device).ok();

@@ -11,7 +11,8 @@ use std::time::Duration;
 use crate::support::{Server, agent, assert_same_tree, run, updraft};
 
 fn pair(name: &str) -> (PathBuf, PathBuf) {
-    let corpus = std::env::var_os("UPDRAFT_CORPUS").expect("UPDRAFT_CORPUS names the fetched software: run scripts/test");
+    let corpus =
+        std::env::var_os("UPDRAFT_CORPUS").expect("UPDRAFT_CORPUS names the fetched software: run scripts/test");
     let pair = Path::new(&corpus).join(name);
     (pair.join("old"), pair.join("new"))
 }
@@ -83,7 +84,8 @@ fn same_and_changed(scene: &Scene) -> (PathBuf, PathBuf) {
     let file = |what: &str| !what.starts_with("->") && !what.starts_with("dir");
     let nested = |name: &str| name.matches('/').count() >= 2;
     let same = old.iter().find(|(n, what)| file(what) && nested(n) && new.get(*n) == Some(what)).unwrap();
-    let changed = old.iter().find(|(n, what)| file(what) && nested(n) && new.get(*n).is_some_and(|w| w != *what)).unwrap();
+    let changed =
+        old.iter().find(|(n, what)| file(what) && nested(n) && new.get(*n).is_some_and(|w| w != *what)).unwrap();
     (same.0.into(), changed.0.into())
 }
 
@@ -109,7 +111,11 @@ fn a_device_that_people_worked_on() {
     fs::remove_dir_all(device.join("plugins")).unwrap();
     fs::remove_file(&renamed).unwrap();
     assert_same_tree(&scene.new, &device);
-    let backups = Command::new("grep").args(["-rl", "edited by hand"]).arg(scene.home.path().join("device.updraft/backup")).output().unwrap();
+    let backups = Command::new("grep")
+        .args(["-rl", "edited by hand"])
+        .arg(scene.home.path().join("device.updraft/backup"))
+        .output()
+        .unwrap();
     assert!(!backups.stdout.is_empty(), "the edited file is kept");
 }
 
@@ -156,7 +162,8 @@ fn a_directory_on_a_mount_of_its_own() {
     let scene = Scene::new("code-server");
     let device = scene.home.path().join("device");
     fs::create_dir(&device).unwrap();
-    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=1g,mode=0755", "none"]).arg(&device).status().unwrap();
+    let mounted =
+        Command::new("mount").args(["-t", "tmpfs", "-o", "size=1g,mode=0755", "none"]).arg(&device).status().unwrap();
     assert!(mounted.success(), "mounting a tmpfs needs root, which the test machine has");
     let _unmount = Unmount(device.clone());
     scene.server.install("app", &scene.root, &device).ok();
@@ -190,18 +197,21 @@ fn killed_and_restarted_at_random_points() {
     let mut seed = 0x5eed_u64;
     let mut kills = 0;
     for round in 0.. {
-        let mut child = updraft().args(["agent", "update"]).arg(&device).stdout(std::process::Stdio::null()).spawn().unwrap();
+        let mut child =
+            updraft().args(["agent", "update"]).arg(&device).stdout(std::process::Stdio::null()).spawn().unwrap();
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         std::thread::sleep(Duration::from_millis((seed >> 33) % 400 + round * 25));
         match child.try_wait().unwrap() {
             Some(status) => {
-                assert!(status.success() , "{status}");
+                assert!(status.success(), "{status}");
                 break;
             }
             None => {
                 child.kill().unwrap();
                 child.wait().unwrap();
                 kills += 1;
+                let recovered = agent("check", &device, &[]);
+                assert!(recovered.code == 0 || recovered.code == 10, "{}", recovered.err);
                 let status = agent("status", &device, &["--json"]).ok().json();
                 let expected = if status["version"] == "1.1" { &scene.new } else { &scene.old };
                 assert_same_tree(expected, &device);

@@ -151,7 +151,9 @@ fn scans_at_once_are_one_scan_and_strangers_start_none() {
     assert_eq!(body["Version"], "0.0.2", "16 scans of one change are one release");
 
     let url = format!("{}/generateNewConfig", server.url);
-    for header in [("Host", "updates.example.com"), ("X-Forwarded-For", "203.0.113.9"), ("Forwarded", "for=203.0.113.9")] {
+    for header in
+        [("Host", "updates.example.com"), ("X-Forwarded-For", "203.0.113.9"), ("Forwarded", "for=203.0.113.9")]
+    {
         assert_eq!(get_with(&url, &[header]).unwrap().status, 403, "{header:?}");
     }
     let token = format!("Bearer {}", server.token());

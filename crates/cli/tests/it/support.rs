@@ -69,26 +69,27 @@ impl Server {
     /// Starts one on `home/data`, with `args` behind `serve`.
     #[track_caller]
     pub fn start(home: &Path, args: &[&str]) -> Server {
+        Self::try_start_with(home, args, |command| command)
+            .unwrap_or_else(|| panic!("the server ended:\n{}", fs::read_to_string(home.join("server.log")).unwrap()))
+    }
+
+    /// Starts one inside another command, such as strace; `None` when it ends before it is ready.
+    pub fn try_start_with(home: &Path, args: &[&str], wrap: impl FnOnce(Command) -> Command) -> Option<Server> {
         let _ = fs::remove_file(home.join("data/address"));
         let log = fs::File::create(home.join("server.log")).unwrap();
-        let mut child = updraft()
-            .arg("serve")
-            .args(args)
-            .args(["--listen", "127.0.0.1:0", "--data"])
-            .arg(home.join("data"))
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
+        let mut command = updraft();
+        command.arg("serve").args(args).args(["--listen", "127.0.0.1:0", "--data"]).arg(home.join("data"));
+        let mut command = wrap(command);
+        let mut child = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         let deadline = Instant::now() + Duration::from_secs(120);
         loop {
-            if let Some(status) = child.try_wait().unwrap() {
-                panic!("the server ended with {status}:\n{}", fs::read_to_string(home.join("server.log")).unwrap());
+            if child.try_wait().unwrap().is_some() {
+                return None;
             }
             if let Ok(address) = fs::read_to_string(home.join("data/address")) {
                 let url = format!("http://{}", address.trim());
                 if get(&format!("{url}/readyz")).is_ok_and(|answer| answer.status == 200) {
-                    return Server { child, url, home: home.to_owned() };
+                    return Some(Server { child, url, home: home.to_owned() });
                 }
             }
             if Instant::now() > deadline {
@@ -139,10 +140,40 @@ impl Server {
         run(updraft().args(["agent", "install", "--url", &url, "--root-sha256", root_sha256]).arg(dir))
     }
 
+    /// The same, until the server is gone: nobody answers then, and a publisher would try again for a while.
+    pub fn publish_while_up(&mut self, app: &str, dir: &Path, version: &str) -> bool {
+        let mut command = self.publisher();
+        command.arg("publish").arg(dir).args([
+            "--app",
+            app,
+            "--version",
+            version,
+            "--channel",
+            "stable",
+            "--jobs",
+            "1",
+        ]);
+        let mut publisher = command.arg("--no-passphrase").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        loop {
+            if let Some(status) = publisher.try_wait().unwrap() {
+                return status.success();
+            }
+            if self.child.try_wait().unwrap().is_some() {
+                let _ = publisher.kill();
+                return publisher.wait().unwrap().success();
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
     /// Ends it as an operator would, with SIGTERM.
     pub fn stop(mut self) {
         let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        // Under strace the server is the child of the child.
+        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.child.id())).unwrap_or_default();
+        let inner =
+            children.split_whitespace().next().and_then(|pid| rustix::process::Pid::from_raw(pid.parse().ok()?));
+        let _ = rustix::process::kill_process(inner.unwrap_or(pid), rustix::process::Signal::TERM);
         self.child.wait().unwrap();
     }
 

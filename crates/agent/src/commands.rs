@@ -1,0 +1,164 @@
+//! The verbs of the agent, one function each: ask the client library, tell the person.
+
+use std::path::Path;
+
+use anyhow::Context;
+use jiff::Timestamp;
+use serde_json::json;
+use updraft_client::belief::Pin;
+use updraft_client::check::{Update, Verdict};
+use updraft_client::install::{Applied, Confirm, Options, Recovered};
+use updraft_client::source::Source;
+use updraft_client::updater::{self, InstallOptions, OpenOptions, Updater};
+
+use crate::args;
+use crate::say;
+use crate::ui::{Exit, say, say_json, warn};
+
+/// Largest file that is read as a root, in bytes; what is in it is checked by the library.
+const ROOT_FILE_LEN_MAX: u64 = 512_000;
+
+pub(crate) fn install(args: args::Install) -> anyhow::Result<Exit> {
+    let source = match (&args.url, &args.from) {
+        (Some(url), _) => Source::url(url)?,
+        (None, Some(folder)) => Source::folder(folder)?,
+        (None, None) => anyhow::bail!("name the app with --url, or a folder that holds it with --from"),
+    };
+    let mut options = InstallOptions::new(source, pin(&args.pin)?);
+    options.channel = args.channel;
+    options.platform = args.platform.unwrap_or(options.platform);
+    options.adopt = args.adopt;
+    options.in_place = args.in_place;
+    options.open = open_options(None, Some(&args.fetching))?;
+    let mut updater = Updater::install(&args.dir, options)?;
+    let verdict = updater.check(Timestamp::now())?;
+    let Verdict::Available(update) = verdict else {
+        say::verdict(&verdict, args.json)?;
+        anyhow::bail!("there is nothing to install");
+    };
+    let applied = take(&mut updater, &update, &Options { adopt: args.adopt, ..Options::default() })?;
+    say::installed(&args.dir, &applied, args.json)?;
+    Ok(Exit::Done)
+}
+
+fn pin(args: &args::Pin) -> anyhow::Result<Pin> {
+    if let Some(path) = &args.root {
+        return Ok(Pin::RootFile(read_bounded(path, ROOT_FILE_LEN_MAX)?));
+    }
+    Ok(args.root_sha256.map_or(Pin::FirstUse, Pin::Sha256))
+}
+
+fn read_bounded(path: &Path, max: u64) -> anyhow::Result<Vec<u8>> {
+    use std::io::Read;
+    let cannot = || format!("cannot read {}", path.display());
+    let file = std::fs::File::open(path).with_context(cannot)?;
+    let mut bytes = Vec::new();
+    file.take(max + 1).read_to_end(&mut bytes).with_context(cannot)?;
+    anyhow::ensure!(bytes.len() as u64 <= max, "{} has more than the {max} bytes that a root may have", path.display());
+    Ok(bytes)
+}
+
+/// How to open an installed directory: asking `from` where that is given, fetching as the arguments say.
+pub(crate) fn open_options(from: Option<&Path>, fetching: Option<&args::Fetching>) -> anyhow::Result<OpenOptions> {
+    let mut options = OpenOptions { from: from.map(Source::folder).transpose()?, ..OpenOptions::default() };
+    if let Some(fetching) = fetching {
+        options.jobs = usize::from(fetching.jobs);
+        options.bytes_per_sec = fetching.limit_rate;
+    }
+    Ok(options)
+}
+
+/// Opens an installed directory and says what became of an update that was interrupted.
+pub(crate) fn open(dir: &Path, options: OpenOptions) -> anyhow::Result<Updater> {
+    let updater = Updater::open(dir, options)?;
+    match updater.recovered() {
+        Recovered::Nothing => {}
+        Recovered::Back => warn("an update was interrupted before it took effect; the release before is untouched"),
+        Recovered::Forward(applied) => {
+            warn(format_args!("an update was interrupted after it took effect; {} is complete now", applied.to));
+        }
+    }
+    Ok(updater)
+}
+
+/// Downloads and applies, with a progress bar.
+pub(crate) fn take(updater: &mut Updater, update: &Update, options: &Options) -> anyhow::Result<Applied> {
+    let watcher = say::Watcher::new();
+    let staged = updater.download(update, &watcher)?;
+    watcher.installing();
+    let applied = updater.apply(staged, options, Timestamp::now())?;
+    watcher.finish();
+    Ok(applied)
+}
+
+pub(crate) fn check(args: &args::Check) -> anyhow::Result<Exit> {
+    let mut updater = open(&args.dir, open_options(args.from.as_deref(), None)?)?;
+    let verdict = updater.check(Timestamp::now())?;
+    say::verdict(&verdict, args.json)?;
+    Ok(if matches!(verdict, Verdict::Available(_)) { Exit::Available } else { Exit::Done })
+}
+
+pub(crate) fn update(args: &args::Update) -> anyhow::Result<Exit> {
+    let mut updater = open(&args.dir, open_options(args.from.as_deref(), Some(&args.fetching))?)?;
+    let now = Timestamp::now();
+    let verdict = updater.check(now)?;
+    let Verdict::Available(update) = verdict else {
+        say::verdict(&verdict, args.json)?;
+        return Ok(Exit::Done);
+    };
+    let confirm = if args.await_confirm { Confirm::Await { since: now } } else { Confirm::Now };
+    let options = Options { keep_edited: args.keep_edited, confirm, ..Options::default() };
+    let applied = take(&mut updater, &update, &options)?;
+    say::applied("updated to", &applied, args.json)?;
+    if args.await_confirm && !args.json {
+        say("it waits for `confirm`; without that, the start after the next one goes back");
+    }
+    Ok(Exit::Done)
+}
+
+pub(crate) fn rollback(args: &args::Dir) -> anyhow::Result<Exit> {
+    let mut updater = open(&args.dir, OpenOptions::default())?;
+    let applied = updater.rollback(&Options::default())?;
+    say::applied("rolled back to", &applied, false)?;
+    Ok(Exit::Done)
+}
+
+pub(crate) fn confirm(args: &args::Dir) -> anyhow::Result<Exit> {
+    let mut updater = open(&args.dir, OpenOptions::default())?;
+    updater.confirm()?;
+    let version = updater.status(Timestamp::now())?.version;
+    say(format_args!("{} is confirmed", version.map_or_else(|| "nothing".to_owned(), |version| version.to_string())));
+    Ok(Exit::Done)
+}
+
+pub(crate) fn status(args: &args::Read) -> anyhow::Result<Exit> {
+    let status = updater::status(&args.dir, Timestamp::now())?;
+    if args.json {
+        say_json(&status)?;
+    } else {
+        say::status(&args.dir, &status);
+    }
+    Ok(Exit::Done)
+}
+
+pub(crate) fn verify(args: &args::Verify) -> anyhow::Result<Exit> {
+    let mut updater = open(&args.dir, OpenOptions::default())?;
+    let watcher = say::Watcher::new();
+    let found = updater.verify(&watcher)?;
+    watcher.finish();
+    let sound = found.is_sound();
+    if sound || !args.repair {
+        say::verified(&found, args.json)?;
+        return Ok(if sound { Exit::Done } else { Exit::Verification });
+    }
+    let watcher = say::Watcher::new();
+    let repaired = updater.repair(&watcher)?;
+    watcher.finish();
+    if args.json {
+        say_json(&json!({"damaged": found, "repaired": repaired}))?;
+    } else {
+        say::verified(&found, false)?;
+        say::applied("repaired", &repaired, false)?;
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,196 @@
+//! What the agent says, for people and as JSON.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use indicatif::ProgressBar;
+use serde_json::{Value, json};
+use updraft_client::check::{Price, Verdict};
+use updraft_client::install::{Applied, Confirmation, Way};
+use updraft_client::progress::{Phase, Progress};
+use updraft_client::updater::Status;
+
+use crate::ui::{bar, printable, saving, say, say_json, size};
+
+/// The most paths that are named in one list; more are counted.
+const NAMED_MAX: usize = 20;
+
+/// Draws a bar on a terminal, and says what a download costs before it begins.
+pub(crate) struct Watcher {
+    bar: ProgressBar,
+    planned: AtomicBool,
+}
+
+impl Watcher {
+    pub(crate) fn new() -> Self {
+        Self { bar: bar(), planned: AtomicBool::new(false) }
+    }
+
+    pub(crate) fn installing(&self) {
+        self.phase(Phase::Installing);
+    }
+
+    pub(crate) fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+impl Progress for Watcher {
+    fn phase(&self, phase: Phase) {
+        self.bar.set_message(match phase {
+            Phase::Planning => "planning",
+            Phase::Fetching => "fetching",
+            Phase::Verifying => "verifying",
+            Phase::Installing => "installing",
+        });
+    }
+
+    fn planned(&self, price: &Price) {
+        if !self.planned.swap(true, Ordering::Relaxed) {
+            self.bar.println(format!("fetching {}", price_text(price)));
+        }
+    }
+
+    fn bytes(&self, done: u64, total: u64) {
+        self.bar.set_length(total.max(done));
+        self.bar.set_position(done);
+    }
+}
+
+fn price_text(price: &Price) -> String {
+    let most = if price.exact { "" } else { "at most " };
+    format!("{most}{}", saving(price.fetch_bytes, price.full_bytes))
+}
+
+/// What a check found.
+pub(crate) fn verdict(verdict: &Verdict, as_json: bool) -> anyhow::Result<()> {
+    if as_json {
+        return say_json(&verdict_json(verdict));
+    }
+    match verdict {
+        Verdict::Available(update) => {
+            say(format_args!("{} is available: {} to fetch", update.version(), price_text(&update.price())));
+            let language = std::env::var("LC_ALL").or_else(|_| std::env::var("LANG")).unwrap_or_default();
+            let notes = update.notes().for_locales(language.split('.').next());
+            if !notes.is_empty() {
+                say(format_args!("\n{}", printable(notes).trim_end()));
+            }
+        }
+        Verdict::Current { version } => say(format_args!("{version} is the newest")),
+        Verdict::Ahead { version, channel } => {
+            say(format_args!("{version} is newer than {channel}, which the channel has; it stays"));
+        }
+        Verdict::NotForPlatform { platform, platforms } => {
+            let there: Vec<_> = platforms.iter().map(|platform| platform.as_str()).collect();
+            let there = if there.is_empty() { "nothing".to_owned() } else { there.join(", ") };
+            say(format_args!("the channel has nothing for {platform}; it has {there}"));
+        }
+    }
+    Ok(())
+}
+
+fn verdict_json(verdict: &Verdict) -> Value {
+    match verdict {
+        Verdict::Available(update) => {
+            let price = update.price();
+            json!({
+                "verdict": "available",
+                "version": update.version(),
+                "platform": update.release().platform,
+                "date": update.release().date,
+                "notes": update.notes(),
+                "fetch_bytes": price.fetch_bytes,
+                "full_bytes": price.full_bytes,
+                "exact": price.exact,
+                "saved_percent": price.saved_percent(),
+                "rejected": update.is_rejected(),
+            })
+        }
+        Verdict::Current { version } => json!({"verdict": "current", "version": version}),
+        Verdict::Ahead { version, channel } => json!({"verdict": "ahead", "version": version, "channel": channel}),
+        Verdict::NotForPlatform { platform, platforms } => {
+            json!({"verdict": "not_for_platform", "platform": platform, "platforms": platforms})
+        }
+    }
+}
+
+/// What a first install did.
+pub(crate) fn installed(dir: &Path, applied: &Applied, as_json: bool) -> anyhow::Result<()> {
+    self::applied("installed", applied, as_json)?;
+    if !as_json {
+        say(format_args!("into {}", dir.display()));
+    }
+    Ok(())
+}
+
+/// What a switch did, and what it found that people had changed.
+pub(crate) fn applied(verb: &str, applied: &Applied, as_json: bool) -> anyhow::Result<()> {
+    if as_json {
+        return say_json(applied);
+    }
+    let from =
+        applied.from.as_ref().filter(|from| **from != applied.to).map_or(String::new(), |f| format!(" (was {f})"));
+    say(format_args!("{verb} {}{from}", applied.to));
+    let backup =
+        applied.backup.as_ref().map_or(String::new(), |path| format!("; the edited ones are in {}", path.display()));
+    list(&format!("edited here and replaced{backup}"), &applied.edited);
+    list("edited here and left as they are", &applied.kept);
+    let displaced = applied.backup.as_ref().map_or(String::new(), |path| format!("; they are in {}", path.display()));
+    list(&format!("in the way of the release and moved aside{displaced}"), &applied.displaced);
+    list("damaged in the previous release's slot; `verify --repair` fetches them again", &applied.damaged);
+    Ok(())
+}
+
+fn list(title: &str, paths: &[PathBuf]) {
+    if paths.is_empty() {
+        return;
+    }
+    say(format_args!("{title}:"));
+    for path in paths.iter().take(NAMED_MAX) {
+        say(format_args!("  {}", printable(&path.display().to_string())));
+    }
+    if paths.len() > NAMED_MAX {
+        say(format_args!("  and {} more", paths.len() - NAMED_MAX));
+    }
+}
+
+/// What is installed, from where, and how it stands.
+pub(crate) fn status(dir: &Path, status: &Status) {
+    let version = status.version.as_ref().map_or_else(|| "nothing yet".to_owned(), ToString::to_string);
+    say(format_args!("{:10} {} {version}", "installed", status.app));
+    say(format_args!("{:10} {}", "into", dir.display()));
+    say(format_args!("{:10} {} on channel {}, as {}", "from", status.source, status.channel, status.platform));
+    let way = match &status.way {
+        Way::Exchange => "the whole directory in one exchange".to_owned(),
+        Way::Journal(reason) => format!("file by file: {reason}"),
+    };
+    say(format_args!("{:10} {way}", "switches"));
+    let previous = status.previous.as_ref().map_or_else(|| "nothing".to_owned(), ToString::to_string);
+    say(format_args!("{:10} {previous}", "back to"));
+    if let Some(Confirmation::Awaited { since, starts }) = &status.confirmation {
+        say(format_args!("{:10} unconfirmed since {since}, started {starts} times", "health"));
+    }
+    if let Some(rejected) = &status.rejected {
+        say(format_args!("{:10} {rejected}, which did not start well", "avoids"));
+    }
+    match (&status.stale_since, &status.fresh_until) {
+        (Some(since), _) => say(format_args!("{:10} stale since {since}: what is installed keeps running", "metadata")),
+        (None, Some(until)) => say(format_args!("{:10} fresh until {until}", "metadata")),
+        (None, None) => say(format_args!("{:10} never had", "metadata")),
+    }
+}
+
+/// What reading every file again found.
+pub(crate) fn verified(found: &updraft_client::install::Verified, as_json: bool) -> anyhow::Result<()> {
+    if as_json {
+        return say_json(found);
+    }
+    if found.is_sound() {
+        say(format_args!("{} files, {}: all as their publisher signed them", found.files, size(found.bytes)));
+    } else {
+        list("not as their publisher signed them", &found.edited);
+        list("missing", &found.missing);
+        say("`verify --repair` fetches them again");
+    }
+    Ok(())
+}

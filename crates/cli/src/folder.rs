@@ -1,0 +1,123 @@
+//! A folder that is an app: its keys, its publishing, and watching it.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::runtime::Handle;
+use updraft_core::Timestamp;
+use updraft_core::digest::{Digest, Sha256};
+use updraft_core::name::{AppName, ChannelName};
+use updraft_publisher::create::create;
+use updraft_publisher::folder::{self, Folder, Report, refuse_overlap};
+use updraft_publisher::keys::{Keystore, Unlocked};
+use updraft_publisher::publish::{Options, Publisher};
+use updraft_publisher::{Remote, Silent};
+use updraft_server::config;
+use updraft_server::depot::Depot;
+use updraft_server::rescan::{BoxFuture, Coalesced, Outcome, Rescan};
+
+use crate::in_process::InProcess;
+
+/// How often a watched folder is looked at. It is published when two looks in a row see the same change.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What a new folder holds, so that there is something to install.
+const HELLO: &str =
+    "Hello from Updraft!\n\nThis file was made because the folder was missing. Put your build here instead.\n";
+
+/// The folder's app, and how it is published.
+pub(crate) struct FolderApp {
+    app: AppName,
+    folder: Mutex<Folder>,
+    keys: Keystore,
+    remote: InProcess,
+}
+
+impl FolderApp {
+    /// Opens the folder and, the first time, makes its keys and its app. To be called where blocking is allowed.
+    ///
+    /// Returns the digest of the app's first root with it.
+    pub(crate) fn open(
+        config: &config::Folder,
+        data: &Path,
+        depot: Depot,
+        runtime: Handle,
+    ) -> anyhow::Result<(Self, Sha256)> {
+        refuse_overlap(&config.path, data)?;
+        if !config.path.exists() {
+            std::fs::create_dir_all(&config.path).with_context(|| format!("cannot make {}", config.path.display()))?;
+            std::fs::write(config.path.join("hello.txt"), HELLO)?;
+        }
+        let keys = Keystore::at(data.join("keys").join(config.app.as_str()));
+        let remote = InProcess::new(depot, runtime);
+        let created = create(&remote, &config.app, &keys, &Unlocked, Timestamp::now())?;
+        let folder = Folder::open(&config.path, config.app.clone(), ChannelName::stable(), &keys)?;
+        Ok((Self { app: config.app.clone(), folder: Mutex::new(folder), keys, remote }, created.root_sha256))
+    }
+
+    fn publish(&self) -> Result<Report, folder::Error> {
+        let remote: &dyn Remote = &self.remote;
+        let options = Options::default();
+        let publisher =
+            Publisher { remote, keys: &self.keys, passphrases: &Unlocked, progress: &Silent, options: &options };
+        // A scan that panicked left nothing but what need not be hashed again.
+        let mut folder = self.folder.lock().unwrap_or_else(PoisonError::into_inner);
+        folder.publish(&publisher, Timestamp::now())
+    }
+}
+
+/// Publishes the folder whenever the server is asked to.
+pub(crate) struct FolderRescan(pub(crate) Arc<FolderApp>);
+
+impl Rescan for FolderRescan {
+    fn rescan(&self) -> BoxFuture<'_, Result<Outcome, String>> {
+        let folder = Arc::clone(&self.0);
+        Box::pin(async move {
+            let app = folder.app.clone();
+            let report = tokio::task::spawn_blocking(move || folder.publish()).await.map_err(|e| e.to_string())?;
+            let report = report.map_err(|e| e.to_string())?;
+            for warning in &report.warnings {
+                tracing::warn!(%app, "{warning}");
+            }
+            match report.outcome {
+                folder::Outcome::Unchanged => Ok(Outcome::Unchanged),
+                folder::Outcome::Published(published) => {
+                    let (files, bytes) = (published.plan.files, published.plan.bytes);
+                    tracing::info!(%app, release = %published.plan.release, files, bytes, "published the folder");
+                    Ok(Outcome::Published(published.plan.release))
+                }
+            }
+        })
+    }
+}
+
+/// Asks for a scan whenever the folder has changed and been quiet since the last look. Never returns.
+pub(crate) async fn watch(mut folder: Folder, rescan: Coalesced) {
+    let mut published: Option<Digest> = None;
+    let mut seen: Option<Digest> = None;
+    loop {
+        let looked = tokio::task::spawn_blocking(move || {
+            let looked = folder.look();
+            (folder, looked)
+        });
+        let Ok((again, looked)) = looked.await else { return };
+        folder = again;
+        // A folder that cannot be read is one that somebody is writing to: what is wrong is said when it is published.
+        let now = looked.ok();
+        let quiet = now.is_some() && now == seen;
+        seen = now;
+        if quiet && now != published {
+            match rescan.rescan().await {
+                Ok(_) => published = now,
+                Err(reason) => {
+                    tracing::error!("the folder was not published: {reason}");
+                    // Not again until it changes.
+                    published = now;
+                }
+            }
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}

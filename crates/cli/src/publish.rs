@@ -1,0 +1,141 @@
+//! `updraft publish`: a directory becomes a release.
+
+use anyhow::Context;
+use indicatif::ProgressBar;
+use jiff::Timestamp;
+use serde_json::json;
+use updraft_agent::ui::{Exit, bar, say, say_json, size, warn};
+use updraft_core::release::{Notes, ReleaseName};
+use updraft_core::tree::Tree;
+use updraft_files::Dir;
+use updraft_files::index::Index;
+use updraft_files::scan::{Ignore, Options as ScanOptions, scan};
+use updraft_publisher::notes::{self, Manifest};
+use updraft_publisher::publish::{Options, Plan, Publisher, Step, Wanted};
+use updraft_publisher::{Phase, Progress};
+
+use crate::args::Publish;
+use crate::{remote, secrets};
+
+pub(crate) fn run(args: Publish) -> anyhow::Result<Exit> {
+    let http = remote::connect(&args.server)?;
+    let keystore = secrets::keystore(&args.keys, &args.app)?;
+    let passphrases = secrets::passphrases(&args.keys)?;
+    let dir = Dir::open(&args.dir)?;
+    let wanted = wanted(&args, &dir)?;
+    let watcher = Watcher(bar());
+    let tree = read(&args, &dir, &watcher)?;
+    let options = Options { threads: usize::from(args.jobs), ..Options::default() };
+    let publisher =
+        Publisher { remote: &http, keys: &keystore, passphrases: &*passphrases, progress: &watcher, options: &options };
+    if args.dry_run {
+        let plan = publisher.plan(&tree, &wanted, Timestamp::now())?;
+        watcher.0.finish_and_clear();
+        return tell(&args, &plan, None).map(|()| Exit::Done);
+    }
+    let published = publisher.publish(&dir, &tree, &wanted, Timestamp::now())?;
+    watcher.0.finish_and_clear();
+    tell(&args, &published.plan, Some((published.sent_blobs, published.sent_bytes)))?;
+    Ok(Exit::Done)
+}
+
+/// What is to be published, from the arguments and from what lies in the directory.
+fn wanted(args: &Publish, dir: &Dir) -> anyhow::Result<Wanted> {
+    let version = match &args.version {
+        Some(version) => version.clone(),
+        None => Manifest::read(dir)?
+            .and_then(|manifest| manifest.version)
+            .context("say which version it is with --version, or in release.json in the directory")?,
+    };
+    let notes = match &args.notes {
+        Some(argument) => notes::from_argument(argument)?,
+        None if args.version.is_none() => notes::in_dir(dir)?.unwrap_or_default(),
+        None => Notes::default(),
+    };
+    Ok(Wanted {
+        app: args.app.clone(),
+        version,
+        platform: args.platform.clone(),
+        notes,
+        channel: args.channel.clone(),
+        allowed: (!args.allow_channel.is_empty()).then(|| args.allow_channel.clone()),
+    })
+}
+
+/// The files to publish. Where `release.json` gives the version, it and the notes beside it are about the content, and no
+/// part of it; otherwise everything in the directory is.
+fn read(args: &Publish, dir: &Dir, watcher: &Watcher) -> anyhow::Result<Tree> {
+    let about: fn(&str) -> bool = match args.version {
+        Some(_) => |_| false,
+        None => |name| name == notes::MANIFEST || notes::is_notes(name),
+    };
+    let options = ScanOptions { ignore: Ignore::read(dir)?, top_level_excluded: about };
+    watcher.begin(Phase::Scan, None);
+    let found = scan(dir, &options, &Index::new(), &|bytes| watcher.advance(bytes))?;
+    for line in &found.skipped {
+        warn(format_args!("warning: left out: {line}"));
+    }
+    Ok(found.tree)
+}
+
+fn tell(args: &Publish, plan: &Plan, sent: Option<(u64, u64)>) -> anyhow::Result<()> {
+    let ReleaseName { platform, version } = &plan.release;
+    if args.json {
+        let (blobs, bytes) = sent.unwrap_or_default();
+        return say_json(&json!({
+            "app": args.app,
+            "version": version,
+            "platform": platform,
+            "done": match (&plan.step, sent) {
+                (_, None) => "dry_run",
+                (Step::Nothing, _) => "nothing",
+                (Step::Promote(_), _) => "promoted",
+                (Step::Publish, _) => "published",
+            },
+            "tree": {"digest": plan.tree, "files": plan.files, "bytes": plan.bytes},
+            "missing": {"blobs": plan.missing.len(), "bytes": plan.missing_bytes()},
+            "uploaded": {"blobs": blobs, "bytes": bytes},
+            "channel": plan.promote,
+            "dropped": plan.dropped,
+        }));
+    }
+    let release = format!("{} of {}", plan.release, args.app);
+    let on = plan.promote.as_ref().map_or(String::new(), |channel| format!(" on channel {channel}"));
+    match (&plan.step, sent) {
+        (Step::Nothing, _) => say(format_args!("{release} is published already, with this very content")),
+        (Step::Promote(_), Some(_)) => say(format_args!("{release} was published already, and is{on} now")),
+        (Step::Promote(_), None) => say(format_args!("{release} is published already, and would be{on}")),
+        (Step::Publish, None) => {
+            let lacking = format!("{} files of {}", plan.missing.len(), size(plan.missing_bytes()));
+            say(format_args!("{release} would be published{on}: {} files, {}", plan.files, size(plan.bytes)));
+            say(format_args!("the server lacks {lacking}, before compression"));
+        }
+        (Step::Publish, Some((blobs, bytes))) => {
+            say(format_args!("published {release}{on}: {} files, {}", plan.files, size(plan.bytes)));
+            say(format_args!("uploaded {blobs} files, {}", size(bytes)));
+        }
+    }
+    for release in &plan.dropped {
+        say(format_args!("no longer live: {release}"));
+    }
+    Ok(())
+}
+
+/// A bar on a terminal.
+struct Watcher(ProgressBar);
+
+impl Progress for Watcher {
+    fn begin(&self, phase: Phase, total: Option<u64>) {
+        self.0.reset();
+        self.0.set_length(total.unwrap_or(0));
+        self.0.set_message(match phase {
+            Phase::Scan => "reading",
+            Phase::Upload => "uploading",
+            Phase::Commit => "signing",
+        });
+    }
+
+    fn advance(&self, bytes: u64) {
+        self.0.inc(bytes);
+    }
+}

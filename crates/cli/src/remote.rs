@@ -1,0 +1,54 @@
+//! The server that a command talks to, and the token that opens it.
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use updraft_core::api;
+use updraft_core::name::AppName;
+use updraft_core::release::ReleaseName;
+use updraft_publisher::http::{Http, Options};
+
+use crate::args::{ReleaseArgs, Server};
+use crate::secrets;
+
+/// The server that the arguments name.
+pub(crate) fn connect(server: &Server) -> anyhow::Result<Http> {
+    let token = secrets::token(server.token.as_deref(), server.token_file.as_deref())?;
+    open(&server.server, token, server.allow_http)
+}
+
+/// The server at `url`.
+pub(crate) fn open(url: &str, token: Option<secrets::Secret>, allow_http: bool) -> anyhow::Result<Http> {
+    Ok(Http::new(url, Options { token, allow_http, ..Options::default() })?)
+}
+
+/// What the server says of an app.
+pub(crate) fn show_app(http: &Http, app: &AppName) -> anyhow::Result<api::App> {
+    Ok(http.get(&format!("apps/{app}"))?)
+}
+
+/// The live release that the arguments name.
+pub(crate) fn find_release(app: &api::App, wanted: &ReleaseArgs) -> anyhow::Result<api::Release> {
+    let same = |release: &&api::Release| release.version == wanted.version && release.platform == wanted.platform;
+    if let Some(release) = app.releases.iter().find(same) {
+        return Ok(release.clone());
+    }
+    let name = ReleaseName { platform: wanted.platform.clone(), version: wanted.version.clone() };
+    let live: Vec<String> = app.releases.iter().map(|r| format!("{} ({})", r.version, r.platform)).collect();
+    if live.is_empty() {
+        bail!("{name} of {} is not live: nothing has been published yet", app.name);
+    }
+    bail!("{name} of {} is not live; these are: {}", app.name, live.join(", "));
+}
+
+/// Reads a small text file that a person named.
+pub(crate) fn read_text(path: &Path, max: u64) -> anyhow::Result<String> {
+    use std::io::Read;
+    let file = std::fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut text = String::new();
+    file.take(max + 1).read_to_string(&mut text).with_context(|| format!("cannot read {}", path.display()))?;
+    if text.len() as u64 > max {
+        bail!("{} has more than the {max} bytes that are allowed", path.display());
+    }
+    Ok(text)
+}
