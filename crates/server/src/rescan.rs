@@ -70,6 +70,13 @@ impl Coalesced {
     }
 }
 
+/// So that one and the same can be handed to all who may ask, the watcher of the folder and the server alike.
+impl Rescan for Coalesced {
+    fn rescan(&self) -> BoxFuture<'_, Result<Outcome, String>> {
+        Box::pin(Self::rescan(self))
+    }
+}
+
 impl Shared {
     /// Whether whoever joined is to start the work.
     fn join(&self, sender: oneshot::Sender<Result<Outcome, String>>) -> bool {

@@ -13,10 +13,9 @@ use updraft_core::layout::{self, Key};
 use updraft_core::limits::TREE_ENTRIES_MAX;
 use updraft_core::name::AppName;
 use updraft_core::release::Release;
-use updraft_core::tree::Tree;
 
 use super::list::{List, Md5};
-use super::{Error, Seed, is_reserved, listed, open_raw};
+use super::{Error, Seed, listed, open_raw};
 use crate::store::{Object, READ_LEN, Store};
 
 /// The first bytes of the cache file.
@@ -58,7 +57,6 @@ pub(super) async fn make(lists: &Lists, seed: &Seed, release: &Release) -> Resul
         None => read_cache(store, &seed.app).await,
     };
     let release_tree = seed.depot.tree(&seed.app, &release.name()).await?;
-    warn_of_reserved(&release_tree.tree);
     let mut fresh = Known::with_capacity(known.len());
     let mut files = BTreeMap::new();
     for (path, digest) in listed(&release_tree.tree) {
@@ -77,14 +75,6 @@ pub(super) async fn make(lists: &Lists, seed: &Seed, release: &Release) -> Resul
     }
     *guard = Some(fresh);
     Ok(list)
-}
-
-/// Names what the folder's readers will not find where they look for it.
-fn warn_of_reserved(tree: &Tree) {
-    let hidden = tree.iter().map(|(path, _)| path.as_str()).filter(|path| !path.contains('/') && is_reserved(path));
-    for name in hidden {
-        tracing::warn!(name, "the server needs this name itself: it is served below /apps/.../files/ and not listed");
-    }
 }
 
 async fn md5_of(object: &Object) -> Result<Md5, Error> {

@@ -6,9 +6,9 @@
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -23,6 +23,9 @@ use super::patience::Patience;
 pub(super) struct Progress {
     begun: AtomicU64,
     ended: AtomicU64,
+    /// Who looked while a request was going on, and wants to look again when it has ended: hyper has asked the stream to
+    /// read by then, and does not ask twice.
+    waker: Mutex<Option<Waker>>,
 }
 
 impl Progress {
@@ -30,6 +33,16 @@ impl Progress {
     pub(super) fn begin(self: &Arc<Self>) -> Ongoing {
         self.begun.fetch_add(1, Ordering::Relaxed);
         Ongoing(Arc::clone(self))
+    }
+
+    fn call_back(&self, context: &Context<'_>) {
+        *self.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(context.waker().clone());
+    }
+
+    fn look_again(&self) {
+        if let Some(waker) = self.waker.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            waker.wake();
+        }
     }
 }
 
@@ -40,6 +53,7 @@ pub(super) struct Ongoing(Arc<Progress>);
 impl Drop for Ongoing {
     fn drop(&mut self) {
         self.0.ended.fetch_add(1, Ordering::Relaxed);
+        self.0.look_again();
     }
 }
 
@@ -89,7 +103,10 @@ impl Stream {
 
     fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let (header, idle) = (self.header_timeout, self.idle_timeout);
-        let Some(wait) = self.wait() else { return Poll::Pending };
+        let Some(wait) = self.wait() else {
+            self.progress.call_back(context);
+            return Poll::Pending;
+        };
         // Whoever has just connected wants something.
         let limit = if wait.heard || wait.after == 0 { header } else { idle };
         wait.end.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit))).as_mut().poll(context)
@@ -106,7 +123,11 @@ impl Stream {
     fn written(&mut self, result: Poll<io::Result<usize>>, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         match result {
             Poll::Ready(Ok(count)) => {
+                let waited = self.writing.is_waiting();
                 self.writing.restore(count);
+                if waited {
+                    self.progress.look_again();
+                }
                 Poll::Ready(Ok(count))
             }
             Poll::Pending if self.writing.poll_spent(context).is_ready() => {

@@ -1,6 +1,14 @@
 //! The service's tests, as one binary.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
+mod http_auth;
+mod http_pages;
+mod http_read;
+mod http_scene;
+mod http_socket;
+mod http_write;
+mod seed_python;
+mod seed_routes;
 mod store_contract;
 mod store_local;
 mod store_partial;
