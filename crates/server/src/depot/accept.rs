@@ -151,14 +151,15 @@ fn releases(view: &View, targets: &Targets, new: &api::NewTargets) -> Result<Rel
     for (path, file) in &targets.targets {
         let name = ReleaseName::from_target_path(path)
             .ok_or_else(|| refused(format!("targets: '{path}' is not where a release lies")))?;
-        if !names.insert(name.clone()) {
-            return Err(refused(format!("targets: {name} is listed twice, written in two ways")));
-        }
+        let is_twice = !names.insert(name.clone());
         if let Some(release) = unchanged(view, path, file, &name)? {
             releases.insert(path.clone(), release);
             continue;
         }
         newer(view, &name)?;
+        if is_twice {
+            return Err(refused(format!("targets: {name} is listed twice, written in two ways")));
+        }
         let sha256 = file.hashes.sha256.ok_or_else(|| refused(format!("targets: '{path}' has no SHA-256")))?;
         let text = submitted
             .remove(&sha256)

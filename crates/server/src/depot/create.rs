@@ -81,7 +81,9 @@ impl Depot {
             Err(error) => return Err(error),
         }
         let (keys, name) = (self.inner.keys.clone(), app.clone());
-        let key = blocking(move || keys.get(&name)).await??.ok_or_else(|| Error::NoKey(app.clone()))?;
+        let key = blocking(move || keys.get(&name)).await??.ok_or_else(|| {
+            Error::Refused(format!("app {app}: ask for its online key first, and sign a root that names it"))
+        })?;
         let targets = check(app, first, &key.public(), now)?;
         let signer = Signer { key, options: self.inner.options, now };
         let (head, record) = seal(first, targets, &signer);
@@ -92,7 +94,11 @@ impl Depot {
         store.put(&record_key(app, &head), record.into()).await?;
         // Whether it was this head or another one that came to be: what is there now decides.
         self.swap_head(app, None, &head).await?;
-        let view = self.load_in_turn(slot).await?;
+        let view = match self.load_in_turn(slot).await {
+            // The app is there; a second try at the files that its head names may spare the publisher a puzzle.
+            Err(Error::Store(_)) => self.load_in_turn(slot).await?,
+            other => other?,
+        };
         self.publish_timestamp(&view).await;
         same_root(&view, first)
     }

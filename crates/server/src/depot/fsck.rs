@@ -11,13 +11,14 @@ use tokio::runtime::Handle;
 use updraft_core::api::FsckReport;
 use updraft_core::digest::{Digest, Sha256};
 use updraft_core::layout::{self, Key};
-use updraft_core::limits::{METADATA_LEN_MAX, RELEASE_LEN_MAX, ROOT_LEN_MAX, TIMESTAMP_LEN_MAX, TREE_LEN_MAX};
+use updraft_core::limits::{METADATA_LEN_MAX, RELEASE_LEN_MAX, ROOT_LEN_MAX, SNAPSHOT_LEN_MAX};
+use updraft_core::limits::{TIMESTAMP_LEN_MAX, TREE_LEN_MAX};
 use updraft_core::name::AppName;
 use updraft_core::path::RelPath;
 use updraft_core::release::Release;
 use updraft_core::signed::Envelope;
 use updraft_core::tree::stored::{unpack, unpack_by_digest};
-use updraft_core::trust::MetadataFile;
+use updraft_core::trust::{MetadataFile, Role};
 
 use super::gc::blob_of;
 use super::{Depot, Error, View, blob, blocking, load};
@@ -165,6 +166,7 @@ impl Check<'_> {
     async fn derived(&mut self, view: &View) -> Result<(), Error> {
         let app = &view.name;
         self.timestamp(app).await?;
+        self.snapshot(view).await?;
         let first = layout::metadata(app, &MetadataFile::Root(1));
         let there = self.depot.inner.store.read(&first, ROOT_LEN_MAX).await?;
         if there.is_some_and(|(bytes, _)| bytes != view.first_root) {
@@ -204,6 +206,25 @@ impl Check<'_> {
             "; `updraft fsck --repair` writes it anew"
         };
         self.problem(format!("{key} is not the timestamp of the head{mended}"));
+        Ok(())
+    }
+
+    /// `N.snapshot.json`, which is a copy too.
+    async fn snapshot(&mut self, view: &View) -> Result<(), Error> {
+        let file = MetadataFile::Versioned(Role::Snapshot, view.snapshot.version);
+        let (store, key) = (&self.depot.inner.store, layout::metadata(&view.name, &file));
+        let there = store.read(&key, SNAPSHOT_LEN_MAX).await.ok().flatten();
+        if there.is_some_and(|(bytes, _)| bytes == view.head.snapshot) {
+            return Ok(());
+        }
+        let mended = if self.repair == Repair::WhatCanBe {
+            store.delete(&key).await?;
+            store.create(&key, view.head.snapshot.clone()).await?;
+            "; it was written anew"
+        } else {
+            "; `updraft fsck --repair` writes it anew"
+        };
+        self.problem(format!("{key} is not the snapshot of the head{mended}"));
         Ok(())
     }
 

@@ -41,8 +41,8 @@ pub struct Upload {
     depot: Depot,
     slot: Arc<Slot>,
     id: Id,
-    /// `None` when the blob is here already.
-    hand: Option<Hand>,
+    hand: Hand,
+    is_stored: bool,
     len: u64,
     gathered: BytesMut,
 }
@@ -77,16 +77,18 @@ impl Depot {
     ) -> Result<Upload, Error> {
         let slot = self.slot(app)?;
         let id = (app.clone(), digest, encoding);
-        let mut upload = Upload { depot: self.clone(), slot, id, hand: None, len: offset, gathered: BytesMut::new() };
-        if presence::stat(&self.inner.store, &layout::blob(app, digest, encoding)).await?.is_some() {
-            return Ok(upload);
-        }
         let hand = Hand::default();
-        upload.hand = Some(Arc::clone(&hand));
-        let mut mine = hand.lock().await;
-        let older = self.inner.uploads.all().insert(upload.id.clone(), Arc::clone(&hand));
+        let mut mine = Arc::clone(&hand).lock_owned().await;
+        let older = self.inner.uploads.all().insert(id.clone(), Arc::clone(&hand));
+        let gathered = BytesMut::new();
+        let mut upload = Upload { depot: self.clone(), slot, id, hand, is_stored: false, len: offset, gathered };
         if let Some(older) = older {
+            // One that is being checked is waited for; one that waits for more bytes lets go.
             drop(older.lock().await.take());
+        }
+        if presence::stat(&self.inner.store, &layout::blob(app, digest, encoding)).await?.is_some() {
+            upload.is_stored = true;
+            return Ok(upload);
         }
         let (store, app) = (self.inner.store.clone(), app.clone());
         let partial = blocking(move || store.partial(&app, digest, encoding)).await??;
@@ -94,7 +96,6 @@ impl Depot {
             return Err(Error::Offset { have: partial.len(), asked: offset });
         }
         *mine = Some(partial);
-        drop(mine);
         Ok(upload)
     }
 }
@@ -102,7 +103,7 @@ impl Depot {
 impl Upload {
     /// Whether the blob is here already: the caller may answer at once, without reading on.
     pub fn is_stored(&self) -> bool {
-        self.hand.is_none()
+        self.is_stored
     }
 
     /// Keeps the next piece.
@@ -115,7 +116,7 @@ impl Upload {
         if self.len > FILE_LEN_MAX {
             return Err(Error::Refused(format!("blob {}: more than {FILE_LEN_MAX} bytes", self.id.1)));
         }
-        if self.is_stored() {
+        if self.is_stored {
             return Ok(());
         }
         self.gathered.extend_from_slice(&piece);
@@ -123,9 +124,8 @@ impl Upload {
     }
 
     async fn flush(&mut self) -> Result<(), Error> {
-        let Some(hand) = self.hand.clone() else { return Ok(()) };
         let bytes = self.gathered.split().freeze();
-        let mut held = hand.lock().await;
+        let mut held = self.hand.lock().await;
         let mut partial = held.take().ok_or(Error::Superseded(self.id.1))?;
         let (partial, written) = blocking(move || {
             let written = partial.append(&bytes);
@@ -140,35 +140,33 @@ impl Upload {
     ///
     /// # Errors
     /// [`Error::Refused`] when the bytes are not the blob: they are thrown away, and the next upload begins anew.
-    pub async fn finish(mut self) -> Result<(), Error> {
+    pub async fn finish(self) -> Result<(), Error> {
+        if self.is_stored { Ok(()) } else { detached(self.check_and_store()).await }
+    }
+
+    async fn check_and_store(mut self) -> Result<(), Error> {
         self.flush().await?;
-        let Some(hand) = self.hand.clone() else { return Ok(()) };
-        let (depot, slot, id) = (self.depot.clone(), Arc::clone(&self.slot), self.id.clone());
-        detached(async move {
-            // Held to the end, so that the next upload of this blob finds it stored.
-            let mut held = hand.lock().await;
-            let partial = held.take().ok_or(Error::Superseded(id.1))?;
-            let (app, digest, encoding) = id;
-            let spool = blocking(move || check(partial, encoding, digest)).await??;
-            let _keep = slot.keep.read().await;
-            let key = layout::blob(&app, digest, encoding);
-            presence::keep_checked(&depot.inner.store, &key, Body::File(spool)).await
-        })
-        .await
+        let (app, digest, encoding) = self.id.clone();
+        // Held to the end, so that the next upload of this blob finds it stored.
+        let mut held = self.hand.lock().await;
+        let partial = held.take().ok_or(Error::Superseded(digest))?;
+        let spool = blocking(move || check(partial, encoding, digest)).await??;
+        let _keep = self.slot.keep.read().await;
+        let key = layout::blob(&app, digest, encoding);
+        presence::keep_checked(&self.depot.inner.store, &key, Body::File(spool)).await
     }
 }
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        let Some(hand) = self.hand.take() else { return };
-        if let Ok(mut held) = hand.try_lock()
+        if let Ok(mut held) = self.hand.try_lock()
             && let Some(partial) = held.as_mut()
             && let Err(error) = partial.append(&self.gathered)
         {
             tracing::debug!(blob = %self.id.1, %error, "the end of a broken upload was not kept");
         }
         let mut all = self.depot.inner.uploads.all();
-        if all.get(&self.id).is_some_and(|there| Arc::ptr_eq(there, &hand)) {
+        if all.get(&self.id).is_some_and(|there| Arc::ptr_eq(there, &self.hand)) {
             all.remove(&self.id);
         }
     }

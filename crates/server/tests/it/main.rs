@@ -1,6 +1,14 @@
 //! The service's tests, as one binary.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
+mod depot_accept;
+mod depot_crash;
+mod depot_fsck;
+mod depot_gc;
+mod depot_life;
+mod depot_race;
+mod depot_support;
+mod depot_upload;
 mod http_auth;
 mod http_pages;
 mod http_read;

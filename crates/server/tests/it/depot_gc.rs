@@ -1,0 +1,238 @@
+//! The collector: what it takes, what it leaves, and that no publish loses anything to it.
+
+use updraft_core::api::GcReport;
+use updraft_core::digest::Digest;
+use updraft_core::layout;
+use updraft_core::tree::stored::Encoding;
+use updraft_server::depot::{Depot, Error, Options};
+use updraft_server::store::Store;
+use updraft_server::store::faulty::Fault;
+use updraft_testkit::{clock, keys};
+
+use super::depot_support::*;
+
+async fn depot() -> (Store, Depot) {
+    let (store, online) = with_one_release().await;
+    let depot = open(&store, &online, clock::now()).await;
+    // What the first commits left behind is not what these tests are about.
+    depot.gc(wet(), clock::now()).await.unwrap();
+    depot.gc(wet(), clock::days(8)).await.unwrap();
+    (store, depot)
+}
+
+async fn is_there(store: &Store, content: &[u8]) -> bool {
+    store.stat(&layout::blob(&app(), Digest::of(content), Encoding::Raw)).await.unwrap().is_some()
+}
+
+#[tokio::test]
+async fn garbage_is_condemned_waits_and_goes() {
+    let (store, depot) = depot().await;
+    let kept = depot.gc(wet(), clock::days(8)).await.unwrap().kept;
+    upload(&depot, b"garbage").await.unwrap();
+    let digest = [Digest::of(b"garbage")];
+    assert!(depot.missing(&app(), &digest).await.unwrap()[0].is_some());
+
+    let report = depot.gc(dry(), clock::days(9)).await.unwrap();
+    assert_eq!(report, GcReport { kept, condemned: 1, ..GcReport::default() });
+    assert!(depot.missing(&app(), &digest).await.unwrap()[0].is_some(), "a dry run changes nothing");
+    assert_eq!(depot.gc(wet(), clock::days(9)).await.unwrap(), report);
+    assert_eq!(depot.missing(&app(), &digest).await.unwrap(), [None], "condemned counts as missing");
+    assert!(is_there(&store, b"garbage").await, "and is served until its grace is over");
+
+    let report = depot.gc(wet(), clock::after(clock::days(16), -1)).await.unwrap();
+    assert_eq!(report, GcReport { kept, waiting: 1, ..GcReport::default() });
+    let gone = GcReport { kept, deleted: 1, deleted_bytes: 7, ..GcReport::default() };
+    assert_eq!(depot.gc(dry(), clock::days(16)).await.unwrap(), gone);
+    assert!(is_there(&store, b"garbage").await);
+    assert_eq!(depot.gc(wet(), clock::days(16)).await.unwrap(), gone);
+    assert!(!is_there(&store, b"garbage").await);
+    assert_eq!(depot.gc(wet(), clock::days(17)).await.unwrap(), GcReport { kept, ..GcReport::default() });
+    assert_eq!(store.list("private/", None, 10).await.unwrap(), [], "no mark is left");
+    assert_sound(&depot).await;
+}
+
+#[tokio::test]
+async fn what_is_uploaded_again_is_pardoned() {
+    let (store, depot) = depot().await;
+    upload(&depot, b"needed after all").await.unwrap();
+    depot.gc(wet(), clock::days(9)).await.unwrap();
+    upload(&depot, b"needed after all").await.unwrap();
+    assert!(depot.missing(&app(), &[Digest::of(b"needed after all")]).await.unwrap()[0].is_some());
+    // Its grace begins anew.
+    let report = depot.gc(wet(), clock::days(17)).await.unwrap();
+    assert_eq!((report.condemned, report.deleted), (1, 0));
+    assert!(is_there(&store, b"needed after all").await);
+
+    let tree = build("x");
+    upload_tree(&depot, &tree).await.unwrap();
+    depot.gc(wet(), clock::days(18)).await.unwrap();
+    upload_tree(&depot, &tree).await.unwrap();
+    assert_eq!(depot.gc(dry(), clock::days(25)).await.unwrap().deleted, 1, "only the old blob");
+}
+
+#[tokio::test]
+async fn a_publish_that_asked_before_the_condemnation_is_told_and_loses_nothing() {
+    let (store, depot) = depot().await;
+    let release = document("1.1.0", "any", &build("1.1.0"));
+    upload_tree(&depot, &build("1.1.0")).await.unwrap();
+    let view = depot.view(&app()).unwrap();
+    let new = submission(&view, 3, std::slice::from_ref(&release), Some(promotion("stable", &release.name())));
+
+    depot.gc(wet(), clock::days(9)).await.unwrap();
+    let told = depot.accept(&app(), &new, clock::days(9)).await.unwrap_err();
+    assert!(matches!(told, Error::Missing { count: 1, .. }), "{told}");
+    upload_tree(&depot, &build("1.1.0")).await.unwrap();
+    depot.accept(&app(), &new, clock::days(9)).await.unwrap();
+
+    let report = depot.gc(wet(), clock::days(30)).await.unwrap();
+    assert_eq!(report.pardoned, 0, "uploading pardoned it");
+    assert!(is_there(&store, build("1.1.0").content("bin/app")).await);
+    assert_sound(&depot).await;
+}
+
+#[tokio::test]
+async fn a_mark_on_what_is_live_is_taken_away() {
+    let (store, depot) = depot().await;
+    let blob = layout::blob(&app(), Digest::of(b"program 1.0.0"), Encoding::Raw);
+    // As another process leaves it whose look at the head was older than a publish.
+    let mark = layout::private("condemned", blob.as_str());
+    store.put(&mark, r#"{"since":"2025-01-01T00:00:00Z"}"#.into()).await.unwrap();
+    // And a mark on what is not there any more.
+    let gone = layout::private("condemned", "apps/demo/trees/gone");
+    store.put(&gone, "{}".into()).await.unwrap();
+    let report = depot.gc(wet(), clock::days(9)).await.unwrap();
+    assert_eq!((report.pardoned, report.deleted), (1, 0));
+    assert!(store.stat(&blob).await.unwrap().is_some());
+    assert_eq!(store.list("private/", None, 10).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn what_a_dropped_release_had_for_itself_goes_and_what_others_share_stays() {
+    let (store, depot) = depot().await;
+    let now = clock::days(9);
+    for version in ["1.1.0", "1.2.0"] {
+        publish(&depot, version, "any", Some("stable"), now).await.unwrap();
+    }
+    let mut device = Device::default();
+    device.refresh(&store, now).await;
+    let view = depot.view(&app()).unwrap();
+    let targets = targets_of(&view, view.targets.version + 1, |targets| {
+        targets.targets.remove("releases/any/1.0.0.json").unwrap();
+    });
+    depot.accept(&app(), &signed(&view, &targets, &[], None, &keys::targets()), now).await.unwrap();
+    depot.gc(wet(), now).await.unwrap();
+    depot.renew(clock::days(20)).await;
+    let report = depot.gc(wet(), clock::days(20)).await.unwrap();
+    assert!(report.deleted >= 3, "document, tree, blob: {report:?}");
+    assert!(!is_there(&store, b"program 1.0.0").await);
+    for content in [&b"program 1.1.0"[..], b"program 1.2.0", b"the same in every version"] {
+        assert!(is_there(&store, content).await);
+    }
+    assert!(store.stat(&layout::tree(&app(), build("1.0.0").tree().digest())).await.unwrap().is_none());
+    // Everybody still finds the way: who was here before, and who begins with the first root.
+    device.refresh(&store, clock::days(20)).await;
+    Device::default().refresh(&store, clock::days(20)).await;
+    assert_sound(&depot).await;
+    let tuf = store.list("apps/demo/tuf/", None, 100).await.unwrap();
+    let old = tuf.iter().filter(|(key, _)| !depot.view(&app()).unwrap().metadata.contains_key(key)).count();
+    assert_eq!(old, 0, "superseded metadata is gone: {tuf:?}");
+}
+
+#[tokio::test]
+async fn what_is_not_known_here_is_left_alone() {
+    let (store, depot) = depot().await;
+    let keys = ["apps/demo/patches/a/b", "apps/demo/blobs/xx/nonsense", "apps/demo/later/x", "apps/zzz/blobs/aa/b"];
+    for key in keys {
+        store.put(&layout::Key::parse(key).unwrap(), "?".into()).await.unwrap();
+    }
+    for days in [9, 30, 60] {
+        depot.gc(wet(), clock::days(days)).await.unwrap();
+    }
+    for key in keys {
+        assert!(store.stat(&layout::Key::parse(key).unwrap()).await.unwrap().is_some(), "{key}");
+    }
+}
+
+#[tokio::test]
+async fn when_it_cannot_know_it_takes_nothing() {
+    let (store, depot) = depot().await;
+    upload(&depot, b"garbage").await.unwrap();
+    let tree = layout::tree(&app(), build("1.0.0").tree().digest());
+    let (good, _) = store.read(&tree, 10_000).await.unwrap().unwrap();
+    for damage in [Some("rubbish"), None] {
+        match damage {
+            Some(bytes) => store.put(&tree, bytes.into()).await.unwrap(),
+            None => store.delete(&tree).await.unwrap(),
+        }
+        let before = dump(&store).await;
+        assert!(matches!(depot.gc(wet(), clock::days(9)).await, Err(Error::Broken { .. })));
+        assert_eq!(dump(&store).await, before);
+    }
+    store.put(&tree, good).await.unwrap();
+    assert_eq!(depot.gc(wet(), clock::days(9)).await.unwrap().condemned, 1);
+}
+
+#[tokio::test]
+async fn a_publisher_and_a_collector() {
+    let mut told = 0;
+    for seed in 0..60 {
+        let (plain, online) = with_one_release().await;
+        let early = open(&plain, &online, clock::now()).await;
+        // What 1.1.0 needs was uploaded long ago and condemned; its grace is over, or nearly, or it is not condemned yet.
+        upload_tree(&early, &build("1.1.0")).await.unwrap();
+        if seed % 3 > 0 {
+            early.gc(wet(), clock::days(seed as i64 % 3)).await.unwrap();
+        }
+        drop(early);
+        let (store, heads) = yielding(&plain, seed);
+        let depot = open(&store, &online, clock::days(8)).await;
+        let publisher = publish(&depot, "1.1.0", "any", Some("stable"), clock::days(8));
+        let (published, collected) = tokio::join!(publisher, depot.gc(wet(), clock::days(8)));
+        published.unwrap();
+        told += u64::from(collected.unwrap().deleted > 0);
+        assert_sound(&depot).await;
+        for days in [16, 30] {
+            depot.gc(wet(), clock::days(days)).await.unwrap();
+            assert_sound(&depot).await;
+        }
+        let mut device = Device::default();
+        let all = dump(&plain).await;
+        let newest = heads.lock().unwrap().last().unwrap().clone();
+        device.refresh_from(&all, newest, clock::days(8));
+    }
+    assert!(told > 0, "in some of the orders the collector is first");
+}
+
+#[tokio::test]
+async fn a_crash_in_the_middle_of_a_collection() {
+    for number in 1..40 {
+        let (store, online) = with_one_release().await;
+        let depot = open(&store, &online, clock::now()).await;
+        for garbage in [&b"one"[..], b"two", b"three"] {
+            upload(&depot, garbage).await.unwrap();
+        }
+        let at = |days| {
+            let faulty = with_fault(&store, Fault::DiesAfter(number));
+            let online = online.clone();
+            async move {
+                let depot = Depot::open(faulty, online, Options::default(), clock::now()).await;
+                if let Ok(depot) = depot {
+                    drop(depot.gc(wet(), clock::days(days)).await)
+                }
+            }
+        };
+        at(1).await;
+        at(9).await;
+        let depot = open(&store, &online, clock::days(9)).await;
+        assert_sound(&depot).await;
+        publish(&depot, "1.1.0", "any", Some("stable"), clock::days(9)).await.unwrap();
+        upload(&depot, b"two").await.unwrap();
+        assert!(depot.missing(&app(), &[Digest::of(b"two")]).await.unwrap()[0].is_some(), "{number}");
+        assert_sound(&depot).await;
+        for days in [10, 18] {
+            depot.gc(wet(), clock::days(days)).await.unwrap();
+        }
+        assert_sound(&depot).await;
+        assert_eq!(store.list("private/", None, 10).await.unwrap().len(), 0, "{number}");
+    }
+}
