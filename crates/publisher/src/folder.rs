@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use updraft_core::Timestamp;
 use updraft_core::digest::{Digest, Hasher};
 use updraft_core::name::{AppName, ChannelName, Platform};
+use updraft_core::path::RelPath;
 use updraft_core::release::{Notes, Release, ReleaseName};
 use updraft_core::tree::Tree;
 use updraft_core::version::Version;
@@ -277,8 +278,8 @@ impl Folder {
         let manifest = Manifest::read(&self.dir)?.unwrap_or_default();
         let notes = notes::in_dir(&self.dir)?.unwrap_or_default();
         let mut warnings = Vec::new();
-        let top = |name: &&str| tree.iter().any(|(path, _)| path.as_str() == *name);
-        let reserved: Vec<String> = RESERVED.iter().filter(|name| top(name)).map(|name| (*name).to_owned()).collect();
+        let is_there = |name: &&&str| name.parse::<RelPath>().is_ok_and(|path| tree.get(&path).is_some());
+        let reserved: Vec<String> = RESERVED.iter().filter(is_there).map(|name| (*name).to_owned()).collect();
         if !reserved.is_empty() {
             warnings.push(Warning::Reserved(reserved));
         }
