@@ -24,7 +24,7 @@ use updraft_core::release::ReleaseName;
 use updraft_core::tree::stored::{Encoding, unpack};
 
 use super::commit::TRIES;
-use super::presence::{CONDEMNED, mark};
+use super::presence::{self, mark};
 use super::slot::Slot;
 use super::{Depot, Error, View, blocking, create, detached, sign};
 
@@ -35,11 +35,13 @@ const PAGE: usize = 1_000;
 const BATCH: usize = 64;
 
 /// Largest mark, in bytes.
-const MARK_LEN_MAX: u64 = 1_024;
+const MARK_LEN_MAX: u64 = 2_048;
 
 /// A mark on a condemned object.
 #[derive(Debug, Serialize, Deserialize)]
 struct Condemned {
+    /// Its key, for people.
+    object: String,
     since: Timestamp,
 }
 
@@ -50,7 +52,7 @@ enum Action {
     Condemn(Key),
     /// It is needed again: take the mark away.
     Pardon(Key),
-    /// It is gone: take the mark away.
+    /// What carried this mark is gone: take the mark away.
     Forget(Key),
     /// Its grace is over.
     Delete(Key, u64),
@@ -132,7 +134,7 @@ impl Depot {
         loop {
             let page = store.list(&prefix, after.as_ref(), PAGE).await?;
             for (key, meta) in &page {
-                let is_marked = marked.remove(key);
+                let is_marked = marked.remove(&mark(key));
                 if needed.has(app, key) {
                     plan.kept += 1;
                     plan.actions.extend(is_marked.then(|| Action::Pardon(key.clone())));
@@ -155,19 +157,18 @@ impl Depot {
         Ok(plan)
     }
 
-    /// The objects of `app` that carry a mark.
+    /// The marks on objects of `app`.
     async fn marked(&self, app: &AppName) -> Result<BTreeSet<Key>, Error> {
-        let prefix = layout::private(CONDEMNED, &layout::app_prefix(app));
+        let (prefix, mut after) = (presence::marks(app), None);
         let mut marked = BTreeSet::new();
-        let mut after: Option<Key> = None;
         loop {
             let page = self.inner.store.list(prefix.as_str(), after.as_ref(), PAGE).await?;
-            let names = page.iter().filter_map(|(key, _)| layout::private_name(key, CONDEMNED));
-            marked.extend(names.filter_map(|name| Key::parse(&name)));
-            match page.last() {
-                Some((last, _)) if page.len() == PAGE => after = Some(last.clone()),
-                _ => return Ok(marked),
+            let is_last = page.len() < PAGE;
+            marked.extend(page.into_iter().map(|(key, _)| key));
+            if is_last {
+                return Ok(marked);
             }
+            after = marked.last().cloned();
         }
     }
 
@@ -203,10 +204,12 @@ impl Depot {
         let store = &self.inner.store;
         match action {
             Action::Condemn(key) => {
-                let condemned = serde_json::to_vec(&Condemned { since: now }).expect("a date is plain JSON");
-                store.put(&mark(key), condemned.into()).await?;
+                let condemned = Condemned { object: key.to_string(), since: now };
+                let bytes = serde_json::to_vec(&condemned).expect("a key and a date are plain JSON");
+                store.put(&mark(key), bytes.into()).await?;
             }
-            Action::Pardon(key) | Action::Forget(key) => store.delete(&mark(key)).await?,
+            Action::Pardon(key) => store.delete(&mark(key)).await?,
+            Action::Forget(mark) => store.delete(mark).await?,
             Action::Delete(key, _) => {
                 // The mark first: an object that a later upload makes anew must not find an old one.
                 store.delete(&mark(key)).await?;

@@ -13,11 +13,17 @@ use super::{Depot, Error, blocking, detached, parallel};
 use crate::store::{Body, Meta, Store};
 
 /// The room of the collector's marks.
-pub(super) const CONDEMNED: &str = "condemned";
+const CONDEMNED: &str = "condemned";
 
-/// Where the collector marks `key`.
+/// Where the collector marks `key`. The name has the key's digest: the key itself may be longer than a file's name.
 pub(super) fn mark(key: &Key) -> Key {
-    layout::private(CONDEMNED, key.as_str())
+    let app = key.as_str().split('/').nth(1).unwrap_or_default();
+    layout::private(CONDEMNED, &format!("{app} {}", Digest::of(key.as_str().as_bytes())))
+}
+
+/// What the names of all marks on objects of `app` begin with.
+pub(super) fn marks(app: &AppName) -> Key {
+    layout::private(CONDEMNED, &format!("{app} "))
 }
 
 /// Takes `key` off the collector's list. The caller keeps the collector away.

@@ -94,12 +94,12 @@ async fn a_publish_that_asked_before_the_condemnation_is_told_and_loses_nothing(
 async fn a_mark_on_what_is_live_is_taken_away() {
     let (store, depot) = depot().await;
     let blob = layout::blob(&app(), Digest::of(b"program 1.0.0"), Encoding::Raw);
-    // As another process leaves it whose look at the head was older than a publish.
-    let mark = layout::private("condemned", blob.as_str());
-    store.put(&mark, r#"{"since":"2025-01-01T00:00:00Z"}"#.into()).await.unwrap();
-    // And a mark on what is not there any more.
-    let gone = layout::private("condemned", "apps/demo/trees/gone");
-    store.put(&gone, "{}".into()).await.unwrap();
+    // As another process leaves it whose look at the head was older than a publish; and one on what is not there.
+    for object in [blob.as_str(), "apps/demo/trees/gone"] {
+        let mark = layout::private("condemned", &format!("demo {}", Digest::of(object.as_bytes())));
+        store.put(&mark, r#"{"object":"","since":"2025-01-01T00:00:00Z"}"#.into()).await.unwrap();
+    }
+    assert_eq!(depot.missing(&app(), &[Digest::of(b"program 1.0.0")]).await.unwrap(), [None]);
     let report = depot.gc(wet(), clock::days(9)).await.unwrap();
     assert_eq!((report.pardoned, report.deleted), (1, 0));
     assert!(store.stat(&blob).await.unwrap().is_some());

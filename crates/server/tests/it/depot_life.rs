@@ -8,6 +8,7 @@ use updraft_core::layout::{self, Key};
 use updraft_core::limits::HEAD_LEN_MAX;
 use updraft_core::name::{ChannelName, Platform};
 use updraft_core::signed::Envelope;
+use updraft_core::tree::stored::{Encoding, Hint, pack};
 use updraft_core::trust::{MetadataFile, Role, Root, Targets};
 use updraft_server::depot::{Depot, Error, OnlineKeys, Options};
 use updraft_server::store::Store;
@@ -342,4 +343,41 @@ async fn apps_are_found_without_a_list_of_them() {
     let again = Depot::open(store, online, Options::default(), clock::now()).await.unwrap();
     assert_eq!(again.apps(), depot.apps());
     assert_eq!(again.apps().len(), names.len());
+}
+
+#[tokio::test]
+async fn a_directory_does_what_memory_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let online = OnlineKeys::directory(&dir.path().join("keys"));
+    let names = "n".repeat(64);
+    // As long as names may be: their objects' names still fit into a directory.
+    let app: updraft_core::name::AppName = names.parse().unwrap();
+    let version = format!("1.0.0+{}", "x".repeat(58));
+    let files = build("1");
+    let release = updraft_core::release::Release { app: app.clone(), ..document(&version, &names, &files) };
+    {
+        let depot = open(&Store::local(&dir.path().join("data")).unwrap(), &online, clock::now()).await;
+        let key = depot.propose_app(&app).await.unwrap();
+        depot.create_app(&app, &first(&key), clock::now()).await.unwrap();
+        for content in files.contents().values() {
+            let mut upload = depot.upload(&app, Digest::of(content), Encoding::Raw, 0).await.unwrap();
+            upload.write(content.clone().into()).await.unwrap();
+            upload.finish().await.unwrap();
+        }
+        let packed = pack(&files.tree(), &Hint::new());
+        depot.put_tree(&app, files.tree().digest(), packed.into()).await.unwrap();
+        let view = depot.view(&app).unwrap();
+        let new = submission(&view, 2, std::slice::from_ref(&release), Some(promotion(&names, &release.name())));
+        depot.accept(&app, &new, clock::now()).await.unwrap();
+        assert_sound(&depot).await;
+        let view = depot.view(&app).unwrap();
+        let channel_less = targets_of(&view, 3, |_| {});
+        depot.accept(&app, &signed(&view, &channel_less, &[], None, &keys::targets()), clock::now()).await.unwrap();
+    }
+    let depot = open(&Store::local(&dir.path().join("data")).unwrap(), &online, clock::days(40)).await;
+    assert_eq!(depot.view(&app).unwrap().releases.len(), 1);
+    let report = depot.gc(wet(), clock::days(40)).await.unwrap();
+    assert!(report.condemned > 0, "{report:?}");
+    assert_eq!(depot.gc(wet(), clock::days(47)).await.unwrap().deleted, report.condemned);
+    assert_sound(&depot).await;
 }
