@@ -25,7 +25,8 @@ pub(crate) mod mounts;
 mod state;
 mod survey;
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -183,7 +184,7 @@ pub fn probe(home: &Home) -> Result<Way, Error> {
 }
 
 /// How the reason begins when the file system refused an exchange that looked possible.
-const REFUSED: &str = "the file system refused: ";
+const REFUSED: &str = "the file system refused the exchange: ";
 
 /// Finishes or takes back what was interrupted, brings over foreign files that were written to an old directory, and
 /// clears what is left over. To be called before anything else by whoever holds [`Access::Change`](crate::home::Access).
@@ -493,7 +494,8 @@ fn switch(home: &mut Home, old: Option<Record>, goal: Goal, options: &Options) -
 }
 
 fn attempt(home: &Home, old: Option<Record>, mut goal: Goal, options: &Options) -> Result<Applied, Error> {
-    let dir = Dir::create_all(home.dir())?;
+    disk::create_all(home.dir())?;
+    let dir = home.open_dir()?;
     let downloads = home.downloads()?;
     let slot = match home.folder().stat(&Path::new(SLOT).join(TREE))? {
         Some(_) => Some(home.folder().open_dir(&Path::new(SLOT).join(TREE))?),
@@ -551,24 +553,31 @@ fn attempt(home: &Home, old: Option<Record>, mut goal: Goal, options: &Options) 
 /// Does the switch by the way that was probed, or by the journal when the file system refuses the exchange after all.
 fn go(home: &Home, switch: &mut Switch<'_>, mut ending: Ending) -> Result<Intent, Error> {
     if ending.way == Way::Exchange {
-        match exchange::run(home, switch, ending.clone()) {
+        let reason = match exchange::run(home, switch, ending.clone()) {
             Ok(intent) => return Ok(intent),
             Err(Stop::Failed(error)) => return Err(error),
-            Err(Stop::Unsupported(reason)) => {
-                match Intent::read(home.folder())? {
-                    // It was refused before or at the exchange itself; if it happened nevertheless, recovery sees it.
-                    Some(intent) => {
-                        if let Recovered::Forward(_) = resume(home, intent)? {
-                            unreachable!("an exchange that was refused did not happen");
-                        }
-                    }
-                    None => finish::discard(home.folder(), STAGE)?,
+            Err(Stop::Link(error)) => format!("a file could not get a second name ({error})"),
+            Err(Stop::Exchange(error)) => {
+                // Whoever says no has not done it; but what a disk says is not believed where a look can tell.
+                if is_done(home)? {
+                    return Err(error);
                 }
-                ending.way = Way::Journal(format!("{REFUSED}{reason}"));
+                Intent::remove(home.folder())?;
+                format!("{REFUSED}{error}")
             }
-        }
+        };
+        finish::discard(home.folder(), STAGE)?;
+        ending.way = Way::Journal(reason);
     }
     journal::run(home, switch, ending)
+}
+
+/// Whether the exchange that the journal tells of has happened.
+fn is_done(home: &Home) -> Result<bool, Error> {
+    match Intent::read(home.folder())?.map(|intent| intent.work) {
+        Some(Work::Exchange { old, new }) => exchange::is_swapped(home, old, new),
+        _ => Ok(false),
+    }
 }
 
 /// Which of the blobs of `tree` were downloaded.

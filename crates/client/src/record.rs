@@ -30,8 +30,9 @@ const HEADER_LEN_MAX: usize = 4 << 10;
 const STAMP_LEN: usize = 24;
 const RECORD_LEN_MAX: u64 =
     HEADER_LEN_MAX as u64 + RELEASE_LEN_MAX + TREE_LEN_MAX + (TREE_ENTRIES_MAX * STAMP_LEN) as u64;
-/// A file that was changed this shortly before its record was written may have been changed once more in the same tick
-/// of the file system's clock, which `stat` cannot tell: such a stamp is not believed.
+/// A file whose content was changed this shortly before its record was written may have been changed once more in the
+/// same tick of the file system's clock, which `stat` cannot tell: such a stamp is not believed. (A young ctime is no
+/// such sign: every edit moves the mtime as well, and giving a file another name does not.)
 const TICK_NS: i64 = 20_000_000;
 
 /// Why some bytes are not a record.
@@ -121,7 +122,7 @@ impl Record {
         bytes
     }
 
-    /// The record that `bytes` encode. A stamp later than `written_ns` minus a tick is left out.
+    /// The record that `bytes` encode. A stamp of content that was younger than a tick at `written_ns` is left out.
     fn decode(bytes: &[u8], written_ns: i64) -> Result<Self, Error> {
         let damaged = |reason: &str| Error::Damaged(reason.to_owned());
         let line_len =
@@ -166,7 +167,7 @@ fn read_stamps(bytes: &[u8], tree: &Tree, written_ns: i64) -> Option<Stamps> {
             mtime_ns: i64::from_le_bytes(words.next()?),
             ctime_ns: i64::from_le_bytes(words.next()?),
         };
-        let settled = stamp.mtime_ns.max(stamp.ctime_ns).saturating_add(TICK_NS) <= written_ns;
+        let settled = stamp.mtime_ns.saturating_add(TICK_NS) <= written_ns;
         if stamp.inode != 0 && settled {
             stamps.insert(file.path.clone(), stamp);
         }
@@ -200,7 +201,7 @@ mod tests {
             },
             channels: None,
         };
-        let stamp = |inode, ctime_ns| Stamp { inode, mtime_ns: -5, ctime_ns };
+        let stamp = |inode, mtime_ns| Stamp { inode, mtime_ns, ctime_ns: -5 };
         Record {
             document: release.encode(),
             packed_tree: stored::pack(&tree, &stored::Hint::new()),

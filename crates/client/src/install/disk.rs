@@ -5,23 +5,32 @@ use std::fs::File;
 use std::path::Path;
 use std::time::SystemTime;
 
-use updraft_files::{Dir, attrs};
+use updraft_files::{Dir, EntryKind, attrs};
 
 use super::Error;
 
 /// What a test does before a change; nothing outside of tests.
-#[cfg(not(test))]
+#[cfg(not(all(test, target_os = "linux")))]
 #[inline(always)]
 fn gate(_op: &'static str, _at: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 use super::tests::fault::gate;
 
 pub(super) fn create_dir(dir: &Dir, at: &Path, mode: u32) -> Result<(), Error> {
     gate("mkdir", at)?;
     Ok(dir.create_dir(at, mode)?)
+}
+
+/// Makes the installed directory itself, if somebody deleted it.
+pub(super) fn create_all(path: &Path) -> Result<(), Error> {
+    if !path.is_dir() {
+        gate("mkdir", path)?;
+        Dir::create_all(path)?;
+    }
+    Ok(())
 }
 
 /// As [`create_dir`]; that the directory is there already is fine.
@@ -122,6 +131,14 @@ pub(super) fn sync(dir: &Dir) -> Result<(), Error> {
 pub(super) fn sync_at(dir: &Dir, at: &Path) -> Result<(), Error> {
     gate("sync", at)?;
     if at.as_os_str().is_empty() { Ok(dir.sync()?) } else { Ok(dir.sync_at(at)?) }
+}
+
+/// Makes the names in the directory at `at` durable, if it is still one.
+pub(super) fn sync_if_dir(dir: &Dir, at: &Path) -> Result<(), Error> {
+    match dir.stat(at)? {
+        Some(stat) if stat.kind == EntryKind::Dir => sync_at(dir, at),
+        _ => Ok(()),
+    }
 }
 
 pub(super) fn write_atomic(dir: &Dir, at: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {

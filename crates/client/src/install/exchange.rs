@@ -22,8 +22,10 @@ pub(super) const BACKUP: &str = "backup";
 
 /// Why the exchange did not happen.
 pub(super) enum Stop {
-    /// The file system cannot: the journal can do without what it refused.
-    Unsupported(String),
+    /// The file system refused to give some file a second name: the journal can do without.
+    Link(Error),
+    /// The file system refused the exchange itself, and will again.
+    Exchange(Error),
     /// Something failed.
     Failed(Error),
 }
@@ -39,13 +41,13 @@ pub(super) fn run(home: &Home, switch: &mut Switch<'_>, mut ending: Ending) -> R
     let folder = home.folder();
     disk::create_dir(folder, Path::new(STAGE), 0o700)?;
     let stage = folder.open_dir(Path::new(STAGE))?;
-    let (tree, dirs) = build(switch, &stage).map_err(unsupported)?;
+    let (tree, dirs) = build(switch, &stage).map_err(linking)?;
     let mut carried = Carried::default();
     {
         let backup = Backup { dir: &stage, at: BACKUP.into() };
         for path in &switch.change.edited {
             let at = Path::new(path.as_str());
-            backup.keep(switch.dir, at, &switch.change.leaving[path]).map_err(unsupported)?;
+            backup.keep(switch.dir, at, &switch.change.leaving[path]).map_err(linking)?;
         }
         backup.sync()?;
         let old_tree = without(&switch.old_tree, &switch.change);
@@ -59,7 +61,7 @@ pub(super) fn run(home: &Home, switch: &mut Switch<'_>, mut ending: Ending) -> R
             home_inside: false,
             live: false,
         };
-        let brought = foreign::bring(&pair, &mut carried).map_err(unsupported)?;
+        let brought = foreign::bring(&pair, &mut carried).map_err(linking)?;
         ending.displaced = brought.displaced.iter().map(|path| path.display().to_string()).collect();
     }
     // Innermost last is as good as first: nothing is visible yet.
@@ -74,7 +76,7 @@ pub(super) fn run(home: &Home, switch: &mut Switch<'_>, mut ending: Ending) -> R
     let work = Work::Exchange { old: switch.dir.stat_self()?.inode, new: tree.stat_self()?.inode };
     let mut intent = Intent::new(work, ending);
     intent.write(folder)?;
-    swap(home, &stage).map_err(unsupported)?;
+    swap(home, &stage).map_err(exchanging)?;
     sync_swap(home)?;
     keep_late_edits(switch, &stage, &mut intent.ending)?;
     Ok(intent)
@@ -176,9 +178,10 @@ fn keep_late_edits(switch: &Switch<'_>, stage: &Dir, ending: &mut Ending) -> Res
     Ok(())
 }
 
-fn unsupported(error: Error) -> Stop {
-    match error.is_unsupported() {
-        true => Stop::Unsupported(error.to_string()),
-        false => Stop::Failed(error),
-    }
+fn linking(error: Error) -> Stop {
+    if error.is_unsupported() { Stop::Link(error) } else { Stop::Failed(error) }
+}
+
+fn exchanging(error: Error) -> Stop {
+    if error.is_unsupported() { Stop::Exchange(error) } else { Stop::Failed(error) }
 }

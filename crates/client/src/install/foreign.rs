@@ -173,12 +173,7 @@ pub(super) fn bring(pair: &Pair<'_>, carried: &mut Carried) -> Result<Brought, E
     for (at, mode) in brought.made.iter().rev() {
         maker::ensure_mode(pair.new, at, *mode)?;
     }
-    for at in &brought.touched {
-        match disk::sync_at(pair.new, at) {
-            Err(error) if error.is_gone() => {}
-            synced => synced?,
-        }
-    }
+    brought.touched.iter().try_for_each(|at| disk::sync_if_dir(pair.new, at))?;
     if !brought.displaced.is_empty() {
         pair.backup.sync()?;
     }
@@ -220,7 +215,7 @@ fn in_the_way_of(path: &Path, tree: &Tree) -> bool {
 fn bring_one(pair: &Pair<'_>, carried: &Carried, path: &Path, stat: &Stat, brought: &mut Brought) -> Result<(), Error> {
     let displaced = in_the_way(path, stat, pair.new_tree);
     if stat.kind == EntryKind::Dir {
-        if !displaced && pair.new.stat(path)?.is_none() {
+        if !displaced && pair.new.stat(path)?.is_none() && bring_parents(pair, path, brought)? {
             bring_dir(pair, path, stat, brought)?;
         }
         return Ok(());

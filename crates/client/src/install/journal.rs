@@ -20,7 +20,7 @@ use super::exchange::{BACKUP, STAGE, TREE};
 use super::foreign::Backup;
 use super::intent::{Ending, Intent, Op, Rotate, Was, Work};
 use super::maker::{self, Maker, Placed};
-use super::survey::Found;
+use super::survey::{self, Found};
 use super::{Error, Switch, disk, finish, mounts};
 use crate::home::Home;
 
@@ -113,7 +113,8 @@ fn making(switch: &mut Switch<'_>, stage: &Dir, mounted: &[PathBuf]) -> Result<V
     for (path, (kind, origin)) in &switch.change.entries {
         let managed = switch.survey.managed.get(path);
         if let Kind::Dir { mode } = kind {
-            let as_it_is = matches!(managed, Some(Found::Same(stat)) if stat.mode & !0o2020 == *mode);
+            let is_right = |stat: &Stat| stat.kind == EntryKind::Dir && survey::same_mode(stat, *mode);
+            let as_it_is = matches!(managed, Some(Found::Same(stat)) if is_right(stat));
             if !as_it_is {
                 ops.push(Op::MakeDir { path: path.clone(), mode: *mode });
             }
@@ -213,12 +214,7 @@ pub(super) fn forward(home: &Home, ops: &[Op]) -> Result<(), Error> {
         };
         touched.insert(path.parent().map(Path::to_owned).unwrap_or_default());
     }
-    for at in touched {
-        match disk::sync_at(&dir, &at) {
-            Err(error) if error.is_gone() => {}
-            synced => synced?,
-        }
-    }
+    touched.iter().try_for_each(|at| disk::sync_if_dir(&dir, at))?;
     hands.backup.sync()?;
     disk::sync(&new)
 }
@@ -268,7 +264,10 @@ impl Hands<'_> {
 
     fn make_dir(&self, at: &Path, mode: u32) -> Result<(), Error> {
         match self.dir.stat(at)? {
-            Some(stat) if stat.kind == EntryKind::Dir => return maker::ensure_mode(self.dir, at, mode),
+            Some(stat) if stat.kind == EntryKind::Dir && survey::same_mode(&stat, mode) => return Ok(()),
+            Some(stat) if stat.kind == EntryKind::Dir => {
+                return disk::set_mode(self.dir, at, mode | stat.mode & 0o2000);
+            }
             Some(stat) => self.set_aside(at, &stat)?,
             None => {}
         }

@@ -190,10 +190,11 @@ fn found(parent: &Dir, path: &RelPath, kind: &Kind, stat: &Stat, expected: &Expe
     }
 }
 
-/// Whether a file has the mode that a release says. The right to write of the group is the mask of an access list, which
-/// a release says nothing about.
+/// Whether a file or directory has the mode that a release says. The right to write of the group may be the mask of an
+/// access list, which a release says nothing about, and a directory may have set-group-id from the one that it lies in.
 pub(super) fn same_mode(stat: &Stat, mode: u32) -> bool {
-    stat.mode & !0o020 == mode
+    let inherited = if stat.kind == EntryKind::Dir { 0o2020 } else { 0o020 };
+    stat.mode & !inherited == mode
 }
 
 /// The digest of a file, and what was said of it while it was read. `None` when it is gone, or never stays the same.

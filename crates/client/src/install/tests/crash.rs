@@ -199,22 +199,12 @@ fn killed_anywhere_journal() {
 }
 
 #[test]
-fn a_full_disk_anywhere_exchange() {
+fn an_error_anywhere_exchange() {
     each_point(false, Fault::Fail(ENOSPC));
 }
 
 #[test]
-fn a_full_disk_anywhere_journal() {
-    each_point(true, Fault::Fail(ENOSPC));
-}
-
-#[test]
-fn a_failing_disk_anywhere_exchange() {
-    each_point(false, Fault::Fail(EIO));
-}
-
-#[test]
-fn a_failing_disk_anywhere_journal() {
+fn an_error_anywhere_journal() {
     each_point(true, Fault::Fail(EIO));
 }
 

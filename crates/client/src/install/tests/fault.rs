@@ -69,8 +69,10 @@ pub(crate) fn gate(op: &'static str, at: &Path) -> Result<(), Error> {
     })
 }
 
+type Act = Box<dyn FnMut()>;
+
 thread_local! {
-    static BEFORE: RefCell<Option<(&'static str, Box<dyn FnMut()>)>> = const { RefCell::new(None) };
+    static BEFORE: RefCell<Option<(&'static str, Act)>> = const { RefCell::new(None) };
 }
 
 /// Runs `run`, and `act` before each change of this kind: what somebody else does at the same time.

@@ -1,6 +1,6 @@
 //! What programs do in the old directory while and after it is exchanged.
 
-use super::fault::{Fault, before};
+use super::fault::before;
 use super::*;
 
 /// Updates, and runs `act` right before the exchange.
@@ -132,5 +132,4 @@ fn a_file_that_vanishes_while_it_is_carried_is_no_error() {
         assert_eq!(found.get(&path), Some(&entry));
     }
     device.assert_at_rest();
-    let _ = Fault::None;
 }
