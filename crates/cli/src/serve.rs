@@ -172,8 +172,11 @@ fn greet(config: &Config, address: SocketAddr, admin: &operator::Admin, root: Op
     if let Some(token) = &admin.fresh {
         let copy = config.data.join(operator::TOKEN_FILE);
         // For a person to read once; a log file must not keep it.
-        let shown = if std::io::stdout().is_terminal() { token.reveal() } else { "in" };
-        say(format_args!("  admin token   {shown} ({})", copy.display()));
+        if std::io::stdout().is_terminal() {
+            say(format_args!("  admin token   {} (shown once; a copy is in {})", token.reveal(), copy.display()));
+        } else {
+            say(format_args!("  admin token   in {}", copy.display()));
+        }
     }
     let program = shell_word(&this_program());
     match (&config.folder, root) {

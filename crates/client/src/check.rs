@@ -1,10 +1,12 @@
 //! Whether there is something new, and what it would cost.
 //!
 //! A check asks for metadata and one release document, never for a tree: what it costs does not grow with the number of
-//! files or of past releases. So the price it names is a bound ("at most") until the tree is at hand.
+//! files or of past releases. The price it names is the one that the publisher signed for the tree that is here; for any
+//! other tree it is a bound ("at most") until the tree is at hand.
 
 use updraft_core::Timestamp;
 use updraft_core::channel::{self, Channel, Device, Pick};
+use updraft_core::digest::Digest;
 use updraft_core::layout;
 use updraft_core::limits::RELEASE_LEN_MAX;
 use updraft_core::name::{ChannelName, Platform};
@@ -87,9 +89,20 @@ impl Price {
     }
 }
 
-impl From<&Plan> for Price {
-    fn from(plan: &Plan) -> Self {
-        Self { fetch_bytes: plan.fetch_bytes(), full_bytes: plan.full_bytes, exact: plan.is_exact() }
+impl Price {
+    /// What `plan` costs, the tree's document of `tree_len` bytes included.
+    pub(crate) fn of(plan: &Plan, tree_len: u64) -> Self {
+        Self {
+            fetch_bytes: plan.fetch_bytes() + tree_len,
+            full_bytes: plan.full_bytes + tree_len,
+            exact: plan.is_exact(),
+        }
+    }
+
+    /// What `release` costs a device that has exactly the tree `have`, if its publisher said.
+    pub(crate) fn said(release: &Release, have: Digest) -> Option<Self> {
+        let from = release.from.iter().find(|from| from.tree == have)?;
+        Some(Self { fetch_bytes: from.bytes, full_bytes: release.tree.stored.max(from.bytes), exact: true })
     }
 }
 

@@ -200,6 +200,7 @@ mod tests {
                 stored: 3,
             },
             channels: None,
+            from: Vec::new(),
         };
         let stamp = |inode, mtime_ns| Stamp { inode, mtime_ns, ctime_ns: -5 };
         Record {

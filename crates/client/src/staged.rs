@@ -33,7 +33,7 @@ impl Staged {
 
     /// What was fetched for it, beside what a full download would have been.
     pub fn price(&self) -> Price {
-        Price::from(&self.plan)
+        Price::of(&self.plan, self.packed_tree.len() as u64)
     }
 
     /// How many files were kept, copied and fetched.

@@ -219,7 +219,14 @@ impl Updater {
         // With the list of files at hand, from a download that was begun, the price is known.
         if let Some(kept) = download::kept_tree(&update.release.tree, &self.home.downloads()?) {
             let have = install::have(&self.home, &kept.tree)?;
-            update.price = Price::from(&plan::plan(&have, &kept.tree, &Offers { blobs: kept.hint }));
+            let plan = plan::plan(&have, &kept.tree, &Offers { blobs: kept.hint });
+            update.price = Price::of(&plan, kept.packed.len() as u64);
+        } else if let Some(record) = record
+            && let Some(price) = Price::said(&update.release, record.release.tree.digest)
+            && install::have(&self.home, &record.tree)? == record.tree
+        {
+            // Nothing here was edited, so the publisher's figure for this very tree is what will travel.
+            update.price = price;
         }
         Ok(Verdict::Available(update))
     }
@@ -235,7 +242,7 @@ impl Updater {
         let fetched = download::tree(self.place(), &update.release.tree, &downloads)?;
         let have = install::have(&self.home, &fetched.tree)?;
         let plan = plan::plan(&have, &fetched.tree, &Offers { blobs: fetched.hint });
-        progress.planned(&Price::from(&plan));
+        progress.planned(&Price::of(&plan, fetched.packed.len() as u64));
         download::sweep(&plan, &downloads)?;
         progress.phase(Phase::Fetching);
         download::blobs(self.place(), &plan, &downloads, self.jobs, progress)?;
@@ -327,7 +334,7 @@ impl Updater {
         let (tree, hint) = stored::unpack(&record.packed_tree, record.release.tree.digest, record.release.tree.length)
             .map_err(|source| download::Error::Tree { digest: record.release.tree.digest, source })?;
         let plan = plan::plan(&sound_part(&tree, &found), &tree, &Offers { blobs: hint });
-        progress.planned(&Price::from(&plan));
+        progress.planned(&Price::of(&plan, 0));
         progress.phase(Phase::Fetching);
         download::blobs(self.place(), &plan, &self.home.downloads()?, self.jobs, progress)?;
         let staged =

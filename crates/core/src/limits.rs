@@ -51,6 +51,10 @@ pub const HEAD_LEN_MAX: u64 = 64 << 10;
 /// Largest release document, in bytes: notes in every locale are most of it.
 pub const RELEASE_LEN_MAX: u64 = 1 << 20;
 
+/// Most trees from which a release document prices an update: the releases that devices are likely to have, in about
+/// 100 bytes each.
+pub const FROM_TREES_MAX: usize = 16;
+
 /// Longest notes of one locale, in bytes.
 pub const NOTES_LEN_MAX: usize = 64 << 10;
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::Timestamp;
 use crate::digest::Digest;
 use crate::json;
-use crate::limits::{NOTES_LEN_MAX, NOTES_LOCALES_MAX, RELEASE_LEN_MAX, TREE_LEN_MAX};
+use crate::limits::{FROM_TREES_MAX, NOTES_LEN_MAX, NOTES_LOCALES_MAX, RELEASE_LEN_MAX, TREE_LEN_MAX};
 use crate::name::{AppName, ChannelName, Platform};
 use crate::version::Version;
 
@@ -141,8 +141,19 @@ pub struct TreeRef {
     pub files: u64,
     /// Bytes in those files together.
     pub bytes: u64,
-    /// Bytes that travel when every blob of the tree is fetched as stored at the time of publishing.
+    /// Bytes that travel when the tree document and every blob are fetched as stored at the time of publishing.
     pub stored: u64,
+}
+
+/// What an update from a known tree costs.
+///
+/// A device that has exactly that tree learns from this what an update will fetch, without fetching a list of files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FromTree {
+    /// Digest of the tree that a device has.
+    pub tree: Digest,
+    /// Bytes that travel: the new tree's document, and the blobs that the old tree lacks.
+    pub bytes: u64,
 }
 
 /// The release document.
@@ -166,6 +177,10 @@ pub struct Release {
     /// The channels that may point at it; without this, any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channels: Option<Vec<ChannelName>>,
+    /// What an update costs from the trees of releases that were live when this one was made; at most
+    /// [`FROM_TREES_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub from: Vec<FromTree>,
 }
 
 impl Release {
@@ -211,6 +226,9 @@ impl Release {
                 release.tree.length
             )));
         }
+        if release.from.len() > FROM_TREES_MAX {
+            return Err(Error(format!("it prices updates from more than {FROM_TREES_MAX} trees")));
+        }
         release.notes.check()?;
         Ok(release)
     }
@@ -241,6 +259,7 @@ mod tests {
             notes: Notes::Text("new".into()),
             tree: TreeRef { digest: Digest::of(b""), length: 15, files: 0, bytes: 0, stored: 0 },
             channels: None,
+            from: Vec::new(),
         }
     }
 

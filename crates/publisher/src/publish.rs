@@ -7,6 +7,7 @@
 
 pub(crate) mod commit;
 mod plan;
+mod price;
 mod upload;
 
 use std::path::PathBuf;
@@ -17,7 +18,7 @@ use updraft_core::api::Committed;
 use updraft_core::channel;
 use updraft_core::limits::{LIVE_RELEASES_MAX, RELEASE_LEN_MAX};
 use updraft_core::name::{AppName, ChannelName, Platform};
-use updraft_core::release::{Notes, Release, ReleaseName, TreeRef};
+use updraft_core::release::{FromTree, Notes, Release, ReleaseName, TreeRef};
 use updraft_core::tree::stored::{Hint, pack};
 use updraft_core::tree::{Tree, codec};
 use updraft_core::trust::TargetFile;
@@ -244,9 +245,11 @@ impl Publisher<'_> {
                     let hint = self.send(dir, &plan, &wanted.app, &mut sent)?;
                     self.progress.begin(Phase::Commit, None);
                     let packed = pack(tree, &hint);
-                    let tree_ref = tree_ref(tree, &plan, &hint);
+                    let packed_len = packed.len() as u64;
+                    let tree_ref = tree_ref(tree, &plan, &hint, packed_len);
                     self.remote.put_tree(&wanted.app, tree_ref.digest, &packed)?;
-                    let document = encode(&release(wanted, tree_ref, now))?;
+                    let from = price::from_live(self.remote, round.base, wanted, tree, &hint, packed_len);
+                    let document = encode(&release(wanted, tree_ref, from, now))?;
                     Some(session.submit(round, &add(wanted, &document), vec![document], wanted.channel.as_ref())?)
                 }
             };
@@ -269,13 +272,13 @@ impl Publisher<'_> {
     }
 }
 
-fn tree_ref(tree: &Tree, plan: &Plan, hint: &Hint) -> TreeRef {
+fn tree_ref(tree: &Tree, plan: &Plan, hint: &Hint, packed_len: u64) -> TreeRef {
     let length = codec::encode(tree).len() as u64;
-    let stored = hint.values().map(|stored| stored.size).sum();
+    let stored = hint.values().map(|stored| stored.size).sum::<u64>() + packed_len;
     TreeRef { digest: plan.tree, length, files: plan.files, bytes: plan.bytes, stored }
 }
 
-fn release(wanted: &Wanted, tree: TreeRef, now: Timestamp) -> Release {
+fn release(wanted: &Wanted, tree: TreeRef, from: Vec<FromTree>, now: Timestamp) -> Release {
     Release {
         format: 1,
         app: wanted.app.clone(),
@@ -285,6 +288,7 @@ fn release(wanted: &Wanted, tree: TreeRef, now: Timestamp) -> Release {
         notes: wanted.notes.clone(),
         tree,
         channels: wanted.allowed.clone(),
+        from,
     }
 }
 

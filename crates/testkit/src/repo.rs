@@ -184,6 +184,7 @@ impl SimRepo {
             notes: Notes::Text(format!("Release {version}")),
             tree: self.put_files(files),
             channels: None,
+            from: Vec::new(),
         };
         edit(&mut release);
         let (name, document) = (release.name(), release.encode());

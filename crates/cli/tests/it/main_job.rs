@@ -62,6 +62,14 @@ fn publish_install_check_update_rollback() {
     let news = check.json();
     assert_eq!((&news["version"], &news["notes"]), (&"1.1.0".into(), &"# New\n\nFaster.".into()));
 
+    // The publisher signed what an update from this very tree costs, so it is known before a list of files is fetched.
+    assert_eq!(news["exact"], true);
+    let (fetch, full) = (news["fetch_bytes"].as_u64().unwrap(), news["full_bytes"].as_u64().unwrap());
+    assert!(fetch < full, "{news}");
+    fs::write(device.join("lib/a.txt"), "edited").unwrap();
+    assert_eq!(agent("check", &device, &["--json"]).json()["exact"], false, "an edited tree costs more: at most");
+    fs::write(device.join("lib/a.txt"), "same").unwrap();
+
     agent("update", &device, &[]).ok();
     assert_same_tree(&scene.path("v2"), &device);
     agent("verify", &device, &[]).ok();
@@ -264,6 +272,6 @@ fn a_folder_is_served_watched_and_refuses_to_overlap() {
     server.stop();
 
     let mut inside = updraft();
-    inside.args(["serve", "--listen", "127.0.0.1:0"]).arg(home.path()).arg("--data").arg(home.path().join("data"));
+    inside.args(["serve", "--app", "x", "--listen", "127.0.0.1:0"]).arg(home.path()).arg("--data").arg(home.path().join("data"));
     run(&mut inside).fails(1, "overlap");
 }

@@ -15,7 +15,7 @@ use updraft_core::digest::Digest;
 use updraft_core::head::Head;
 use updraft_core::key::{PublicKey, SigningKey};
 use updraft_core::layout::{self, Key};
-use updraft_core::limits::{METADATA_LEN_MAX, ROOT_LEN_MAX, ZSTD_WINDOW_LOG_MAX};
+use updraft_core::limits::{METADATA_LEN_MAX, TREE_LEN_MAX, ZSTD_WINDOW_LOG_MAX};
 use updraft_core::name::{AppName, ChannelName};
 use updraft_core::release::{Release, ReleaseName};
 use updraft_core::signed::Envelope;
@@ -174,7 +174,7 @@ impl Server {
         let packed = &state.live.objects[&layout::tree(&self.app, release.tree.digest)];
         let (tree, hint) = unpack(packed, release.tree.digest, release.tree.length).unwrap();
         let travel: u64 = tree.blobs().keys().map(|digest| hint.get(digest).map_or(0, |stored| stored.size)).sum();
-        assert_eq!(release.tree.stored, travel, "the signed price and the hint agree");
+        assert_eq!(release.tree.stored, travel + packed.len() as u64, "the signed price and the hint agree");
         let blob = |digest: &Digest| match hint.get(digest).map(|stored| stored.encoding) {
             Some(Encoding::Zstd) => unzstd(&state.blobs[&(*digest, true)]).unwrap(),
             _ => state.blobs[&(*digest, false)].clone(),
@@ -464,7 +464,7 @@ impl Remote for Server {
     }
 
     fn read(&self, key: &Key, max: u64) -> Result<Option<Vec<u8>>, RemoteError> {
-        assert!(max <= METADATA_LEN_MAX.max(ROOT_LEN_MAX), "what is read is bounded");
+        assert!(max <= TREE_LEN_MAX, "what is read is bounded");
         self.call("read", |state| Ok(state.live.objects.get(key).cloned()))
     }
 }

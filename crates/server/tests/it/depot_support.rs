@@ -98,6 +98,7 @@ pub(crate) fn document(version: &str, platform: &str, files: &TreeFixture) -> Re
             stored: tree.byte_count(),
         },
         channels: None,
+        from: Vec::new(),
     }
 }
 

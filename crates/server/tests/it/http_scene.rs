@@ -96,6 +96,7 @@ impl Publisher {
                 stored: tree.byte_count(),
             },
             channels: None,
+            from: Vec::new(),
         };
         let document = release.encode();
         let mut targets = self.targets.clone();
