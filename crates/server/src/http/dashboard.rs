@@ -84,7 +84,7 @@ impl Page {
         let (app, root) = (&view.name, view.root_sha256);
         write!(html, "<section><h2>{app}</h2><p>Install it:</p>")?;
         let url = Text(&self.url);
-        write!(html, "<pre>updraft-agent install --url {url}/apps/{app} --root-sha256 {root} ./{app}</pre>")?;
+        write!(html, "<pre>updraft-agent install --url {url}/apps/{app} --root-sha256 {root} ./{app}-installed</pre>")?;
         self.channels(view, html)?;
         self.releases(view, html)?;
         self.expiry(view, html)?;
@@ -97,7 +97,9 @@ impl Page {
             html.push_str("<p>Nothing is on a channel yet.</p>");
             return Ok(());
         }
-        html.push_str("<h3>Channels</h3><table><tr><th>Channel<th>Platform<th>Current<th>Before<th class=n>Size</tr>");
+        html.push_str(
+            "<h3>Channels</h3><table><tr><th>Channel<th>Platform<th>Current<th>Before<th class=number>Size</tr>",
+        );
         for (name, channel) in &view.channels {
             for (platform, stream) in &channel.platforms {
                 self.stream(view, name.as_str(), platform, stream, html)?;
@@ -118,7 +120,11 @@ impl Page {
         let current = ReleaseName { platform: platform.clone(), version: stream.current.clone() };
         let size = view.release(&current).map_or(String::new(), |release| bytes(release.tree.bytes));
         let before = stream.previous.as_ref().map_or(String::new(), ToString::to_string);
-        write!(html, "<tr><td>{channel}<td>{platform}<td><b>{}</b><td>{before}<td class=n>{size}</tr>", stream.current)
+        write!(
+            html,
+            "<tr><td>{channel}<td>{platform}<td><b>{}</b><td>{before}<td class=number>{size}</tr>",
+            stream.current
+        )
     }
 
     fn releases(&self, view: &View, html: &mut String) -> fmt::Result {
@@ -127,11 +133,15 @@ impl Page {
             return Ok(());
         }
         releases.sort_by(|a, b| b.version.cmp(&a.version).then_with(|| a.platform.cmp(&b.platform)));
-        html.push_str("<h3>Releases</h3><table><tr><th>Version<th>Platform<th>Date<th class=n>Files<th class=n>Size<th>Notes</tr>");
+        html.push_str("<h3>Releases</h3><table><tr><th>Version<th>Platform<th>Date<th class=number>Files<th class=number>Size<th>Notes</tr>");
         for release in releases.iter().take(RELEASES_MAX) {
             let Release { version, platform, date, tree, .. } = release;
             let (date, size) = (minute(*date), bytes(tree.bytes));
-            write!(html, "<tr><td>{version}<td>{platform}<td>{date}<td class=n>{}<td class=n>{size}<td>", tree.files)?;
+            write!(
+                html,
+                "<tr><td>{version}<td>{platform}<td>{date}<td class=number>{}<td class=number>{size}<td>",
+                tree.files
+            )?;
             self.notes(release, html)?;
             html.push_str("</tr>");
         }
@@ -150,7 +160,7 @@ impl Page {
             Some((first, rest)) => {
                 write!(
                     html,
-                    "<details><summary>{}</summary><div class=t>{}</div></details>",
+                    "<details><summary>{}</summary><div class=notes>{}</div></details>",
                     Text(first),
                     Text(rest.trim())
                 )
@@ -164,7 +174,7 @@ impl Page {
             let (class, word) = if at > self.now { ("good", "fresh") } else { ("bad", "expired") };
             write!(html, "<tr><td>{}<td>{}<td class={class}>{word}</tr>", Text(&role), minute(at))?;
         }
-        write!(html, "</table><p class=h>First root, SHA-256: <code>{}</code></p>", view.root_sha256)
+        write!(html, "</table><p class=pin>First root, SHA-256: <code>{}</code></p>", view.root_sha256)
     }
 }
 
@@ -204,23 +214,12 @@ impl fmt::Display for Text<'_> {
     }
 }
 
-const HEAD: &str = r#"<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
-<title>Updraft</title>
-<style>
-:root{color-scheme:light dark;--back:#f6f7f9;--card:#fff;--text:#1c2430;--dim:#5d6878;--line:#e2e6ec;--accent:#2563c9;--good:#1a7f4b;--bad:#c0362c}
-@media(prefers-color-scheme:dark){:root{--back:#12161c;--card:#1a2029;--text:#e4e9f0;--dim:#94a0b2;--line:#2b3440;--accent:#7fb0ff;--good:#5fce95;--bad:#ff8a80}}
-*{box-sizing:border-box}body{margin:0;background:var(--back);color:var(--text);font:16px/1.5 system-ui,sans-serif}
-main{max-width:60rem;margin:0 auto;padding:2rem 1rem}h1{font-size:1.5rem;margin:0 0 1.5rem;color:var(--accent)}
-section{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:1.25rem 1.5rem;margin-bottom:1.5rem;overflow-x:auto}
-h2{font-size:1.25rem;margin:0 0 .5rem}h3{font-size:.8rem;text-transform:uppercase;letter-spacing:.06em;color:var(--dim);margin:1.5rem 0 .4rem}
-p{margin:.4rem 0}pre{background:var(--back);border:1px solid var(--line);border-radius:6px;padding:.7rem .9rem;overflow-x:auto;font-size:.85rem;margin:.4rem 0}
-table{border-collapse:collapse;width:100%;font-size:.92rem}th{text-align:left;font-weight:500;color:var(--dim)}th,td{padding:.35rem .9rem .35rem 0;border-bottom:1px solid var(--line);vertical-align:top}
-tr:last-child td{border-bottom:0}.n{text-align:right;white-space:nowrap}.good{color:var(--good)}.bad{color:var(--bad)}.t{white-space:pre-wrap}.h{font-size:.85rem;color:var(--dim);margin-top:1rem}
-code{overflow-wrap:anywhere}footer{color:var(--dim);font-size:.85rem}
-</style>
-<main><h1>Updraft</h1>
-"#;
+const HEAD: &str = concat!(
+    "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\">\n",
+    "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n<title>Updraft</title>\n<style>\n",
+    include_str!("dashboard.css"),
+    "</style>\n<main><h1>Updraft</h1>\n",
+);
 
 #[cfg(test)]
 mod tests {

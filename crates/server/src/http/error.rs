@@ -85,7 +85,10 @@ impl Error {
 
     pub(super) fn token_missing() -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "token-missing", "this needs the admin token")
-            .remedy("send 'Authorization: Bearer TOKEN' (--token or UPDRAFT_TOKEN); the file admin-token in the server's data directory has it")
+            .remedy(
+                "send 'Authorization: Bearer TOKEN' (--token or UPDRAFT_TOKEN); the file admin-token in the server's \
+                 data directory has it",
+            )
             .header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"updraft\""))
     }
 

@@ -65,7 +65,7 @@ pub(super) async fn generate(State(shared): State<Shared>, request: Request) -> 
         None => Err(Error::not_found("/generateNewConfig: this server scans no folder")),
         Some(Err(reason)) => Err(Error::scan_failed(reason)),
         Some(Ok(outcome)) => {
-            tracing::info!(?outcome, "the folder was scanned because somebody asked");
+            tracing::debug!(?outcome, "the folder was scanned because somebody asked");
             let mut response = axum::response::IntoResponse::into_response(Json(Generated { status: "success" }));
             response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
             Ok(response)

@@ -19,8 +19,9 @@ async fn the_status_page_tells_what_is_out_and_how_to_get_it() {
     assert_eq!((page.status.as_u16(), page.header("content-type")), (200, "text/html; charset=utf-8"));
     assert!(page.header("content-security-policy").starts_with("default-src 'none'"));
     let root = scene.depot.view(&demo()).unwrap().root_sha256;
-    let line =
-        format!("updraft-agent install --url http://updates.example.com:8080/apps/demo --root-sha256 {root} ./demo");
+    let line = format!(
+        "updraft-agent install --url http://updates.example.com:8080/apps/demo --root-sha256 {root} ./demo-installed"
+    );
     for text in [line.as_str(), "stable", "<b>0.0.2</b>", "0.0.1", "timestamp", "fresh", "&lt;script&gt;", "&amp; more"]
     {
         assert!(page.text().contains(text), "{text}");
