@@ -133,7 +133,8 @@ impl Page {
             return Ok(());
         }
         releases.sort_by(|a, b| b.version.cmp(&a.version).then_with(|| a.platform.cmp(&b.platform)));
-        html.push_str("<h3>Releases</h3><table><tr><th>Version<th>Platform<th>Date<th class=number>Files<th class=number>Size<th>Notes</tr>");
+        html.push_str("<h3>Releases</h3><table><tr><th>Version<th>Platform<th>Date");
+        html.push_str("<th class=number>Files<th class=number>Size<th>Notes</tr>");
         for release in releases.iter().take(RELEASES_MAX) {
             let Release { version, platform, date, tree, .. } = release;
             let (date, size) = (minute(*date), bytes(tree.bytes));
