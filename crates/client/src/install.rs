@@ -6,7 +6,7 @@
 //! the list is done again. Nothing that people put into `DIR` is ever deleted: what was never installed by us is carried
 //! over, and what stands in the way of a release is kept in `backup/`.
 //!
-//! - [`survey`](self::survey): what is really there; `change`: what to do about it, as a value;
+//! - `survey`: what is really there; `change`: what to do about it, as a value; `switch`: the whole, in order;
 //! - `maker`: the new files; `foreign`: everybody else's;
 //! - `exchange`, `journal`: the two ways, up to the point of no return and over it; `intent`: that point, on disk;
 //! - `finish`: what the home does after that; `state`: whether the new release is good;
@@ -18,18 +18,19 @@ mod error;
 mod exchange;
 mod finish;
 mod foreign;
+mod in_use;
 mod intent;
 mod journal;
 mod maker;
 pub(crate) mod mounts;
 mod state;
 mod survey;
+mod switch;
 
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -37,16 +38,16 @@ use updraft_core::Timestamp;
 use updraft_core::path::{RESERVED_DIR, RelPath};
 use updraft_core::release::ReleaseName;
 use updraft_core::tree::{Kind, Tree};
-use updraft_files::{Dir, EntryKind};
+use updraft_files::Dir;
 
 pub use self::error::Error;
 pub use self::state::{Confirmation, State};
 
-use self::change::{Change, Edited, Stock};
-use self::exchange::{STAGE, Stop, TREE};
+use self::exchange::STAGE;
 use self::finish::{OLDER, SLOT};
-use self::intent::{Ending, Intent, Rotate, Work};
+use self::intent::{Intent, Rotate, Work};
 use self::survey::{Depth, Expected, Found, Survey};
+use self::switch::{Belief, Goal, Source, switch};
 use crate::home::{Home, Place, RECORD};
 use crate::record::{Record, Stamps};
 use crate::staged::Staged;
@@ -210,7 +211,7 @@ pub fn recover(home: &mut Home) -> Result<Recovered, Error> {
     } else {
         finish::bring_late(home)?;
     }
-    finish::sweep(folder);
+    finish::sweep(home);
     Ok(recovered)
 }
 
@@ -302,13 +303,6 @@ pub(crate) fn apply(home: &mut Home, staged: Staged, options: &Options) -> Resul
 /// Lays the files of `staged`, the installed release, over what [`verify`] found damaged. The slot stays as it is.
 pub(crate) fn repair(home: &mut Home, staged: Staged) -> Result<Applied, Error> {
     install(home, staged, &Options::default(), Belief::Nothing)
-}
-
-/// Whether a stamp is enough to take a file as unchanged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Belief {
-    Stamps,
-    Nothing,
 }
 
 fn install(home: &mut Home, staged: Staged, options: &Options, belief: Belief) -> Result<Applied, Error> {
@@ -441,167 +435,4 @@ fn writable(home: &Home) -> Result<(), Error> {
 
 fn expected<'a>(home: &Home, tree: &'a Tree, stamps: &'a Stamps, new: Option<&'a Tree>) -> Expected<'a> {
     Expected { tree, stamps, new, home_inside: home.place() == Place::Inside }
-}
-
-/// Where a switch shall lead.
-struct Goal {
-    record: Record,
-    source: Source,
-    rotate: Rotate,
-    confirmation: Confirmation,
-    rejected: Option<ReleaseName>,
-    belief: Belief,
-}
-
-/// Where content comes from that is not in `DIR`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Source {
-    Downloads,
-    Slot,
-}
-
-/// A switch that is being prepared: what both ways need.
-struct Switch<'a> {
-    dir: &'a Dir,
-    downloads: &'a Dir,
-    slot: Option<&'a Dir>,
-    old_tree: Tree,
-    survey: Survey,
-    change: Change,
-    record: &'a mut Record,
-}
-
-impl Switch<'_> {
-    fn slot_dir(&self) -> Result<Option<Dir>, Error> {
-        Ok(self.slot.map(Dir::try_clone).transpose()?)
-    }
-
-    fn lacking(&self, path: &RelPath) -> Error {
-        Error::Lacking { first: path.clone(), count: 1 }
-    }
-}
-
-/// Switches; whatever fails on the way is taken back, or finished if it had taken effect.
-fn switch(home: &mut Home, old: Option<Record>, goal: Goal, options: &Options) -> Result<Applied, Error> {
-    recover(home)?;
-    match attempt(home, old, goal, options) {
-        Ok(applied) => Ok(applied),
-        Err(error) => match recover(home) {
-            Ok(Recovered::Forward(applied)) => Ok(*applied),
-            _ => Err(error),
-        },
-    }
-}
-
-fn attempt(home: &Home, old: Option<Record>, mut goal: Goal, options: &Options) -> Result<Applied, Error> {
-    disk::create_all(home.dir())?;
-    let dir = home.open_dir()?;
-    let downloads = home.downloads()?;
-    let slot = match home.folder().stat(&Path::new(SLOT).join(TREE))? {
-        Some(_) => Some(home.folder().open_dir(&Path::new(SLOT).join(TREE))?),
-        None => None,
-    };
-    let from = old.as_ref().map(|old| old.release.name());
-    let (old_tree, stamps) = match old {
-        Some(old) => (old.tree, old.stamps),
-        None => survey::adopt(&dir, &goal.record.tree)?,
-    };
-    let stamps = if goal.belief == Belief::Stamps { stamps } else { Stamps::new() };
-    let way = probe(home)?;
-    let depth = if way == Way::Exchange { Depth::Whole } else { Depth::InTheWay };
-    let survey = survey::survey(&dir, &expected(home, &old_tree, &stamps, Some(&goal.record.tree)), depth)?;
-    let stock = match goal.source {
-        Source::Downloads => in_downloads(&downloads, &goal.record.tree)?,
-        Source::Slot => in_slot(slot.as_ref(), &goal.record, &old_tree, &survey)?,
-    };
-    let edited = if options.keep_edited { Edited::Keep } else { Edited::BackUp };
-    let change = change::decide(&old_tree, &goal.record.tree, &survey, &stock, edited);
-    if let Some(first) = change.lacking.first() {
-        return Err(Error::Lacking { first: first.clone(), count: change.lacking.len() });
-    }
-    let wanted = from.as_ref().map_or("adopted", |from| from.version.as_str());
-    let ending = Ending {
-        backup: finish::free_backup_name(home.folder(), wanted)?,
-        from,
-        to: goal.record.release.name(),
-        way,
-        rotate: goal.rotate,
-        confirmation: goal.confirmation,
-        rejected: goal.rejected,
-        edited: change.edited.iter().map(ToString::to_string).collect(),
-        kept: change.kept.iter().map(ToString::to_string).collect(),
-        displaced: Vec::new(),
-        damaged: change.damaged.iter().map(ToString::to_string).collect(),
-    };
-    let mut switch = Switch {
-        dir: &dir,
-        downloads: &downloads,
-        slot: slot.as_ref(),
-        old_tree,
-        survey,
-        change,
-        record: &mut goal.record,
-    };
-    let intent = go(home, &mut switch, ending)?;
-    let applied = finish::finish(home, intent.ending)?;
-    // It is over; what follows only saves time later.
-    let _ = finish::clear_downloads(&downloads, &goal.record.tree);
-    let _ = finish::stamp_again(home, goal.record);
-    Ok(applied)
-}
-
-/// Does the switch by the way that was probed, or by the journal when the file system refuses the exchange after all.
-fn go(home: &Home, switch: &mut Switch<'_>, mut ending: Ending) -> Result<Intent, Error> {
-    if ending.way == Way::Exchange {
-        let reason = match exchange::run(home, switch, ending.clone()) {
-            Ok(intent) => return Ok(intent),
-            Err(Stop::Failed(error)) => return Err(error),
-            Err(Stop::Link(error)) => format!("a file could not get a second name ({error})"),
-            Err(Stop::Exchange(error)) => {
-                // Whoever says no has not done it; but what a disk says is not believed where a look can tell.
-                if is_done(home)? {
-                    return Err(error);
-                }
-                Intent::remove(home.folder())?;
-                format!("{REFUSED}{error}")
-            }
-        };
-        finish::discard(home.folder(), STAGE)?;
-        ending.way = Way::Journal(reason);
-    }
-    journal::run(home, switch, ending)
-}
-
-/// Whether the exchange that the journal tells of has happened.
-fn is_done(home: &Home) -> Result<bool, Error> {
-    match Intent::read(home.folder())?.map(|intent| intent.work) {
-        Some(Work::Exchange { old, new }) => exchange::is_swapped(home, old, new),
-        _ => Ok(false),
-    }
-}
-
-/// Which of the blobs of `tree` were downloaded.
-fn in_downloads(downloads: &Dir, tree: &Tree) -> Result<Stock, Error> {
-    let mut there = BTreeSet::new();
-    for (digest, size) in tree.blobs() {
-        let stat = downloads.stat(Path::new(&digest.to_string()))?;
-        if stat.is_some_and(|stat| stat.kind == EntryKind::File && stat.size == size) {
-            there.insert(digest);
-        }
-    }
-    Ok(Stock::Downloads(there))
-}
-
-/// How the slot has what `DIR` does not have as the release in the slot says.
-fn in_slot(slot: Option<&Dir>, record: &Record, old: &Tree, survey: &Survey) -> Result<Stock, Error> {
-    let mut found = BTreeMap::new();
-    let Some(slot) = slot else { return Ok(Stock::Slot(found)) };
-    let expected = Expected { tree: &record.tree, stamps: &record.stamps, new: None, home_inside: false };
-    for (path, kind) in record.tree.iter().filter(|(_, kind)| matches!(kind, Kind::File { .. })) {
-        let is_there = old.get(path) == Some(kind) && matches!(survey.managed.get(path), Some(Found::Same(_)));
-        if !is_there {
-            found.insert(path.clone(), survey::look(slot, path, kind, &expected)?);
-        }
-    }
-    Ok(Stock::Slot(found))
 }

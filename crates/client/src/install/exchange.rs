@@ -13,7 +13,8 @@ use super::change::{Change, Origin};
 use super::foreign::{self, Backup, Carried, Pair};
 use super::intent::{Ending, Intent, Work};
 use super::maker::{self, Maker, Placed};
-use super::{Error, Switch, disk, finish};
+use super::switch::Switch;
+use super::{Error, disk, finish};
 use crate::home::Home;
 
 pub(super) const STAGE: &str = "stage";
@@ -121,7 +122,8 @@ fn build(switch: &mut Switch<'_>, stage: &Dir) -> Result<(Dir, Vec<PathBuf>), Er
     maker::ensure_mode(stage, Path::new(TREE), root.mode | 0o700)?;
 
     let mut maker = Maker::new(switch.dir, switch.downloads.try_clone()?, switch.slot_dir()?);
-    let (mut dirs, mut written, mut shared) = (vec![PathBuf::new()], Vec::new(), Vec::new());
+    let (mut dirs, mut written) = (vec![PathBuf::new()], Vec::new());
+    let (mut shared, mut made) = (Vec::new(), Vec::new());
     for (path, (kind, origin)) in &switch.change.entries {
         let at = PathBuf::from(path.as_str());
         match (kind, origin) {
@@ -131,8 +133,12 @@ fn build(switch: &mut Switch<'_>, stage: &Dir) -> Result<(Dir, Vec<PathBuf>), Er
             }
             (_, Origin::Missing) => {}
             (_, Origin::Same | Origin::Kept) => {
-                let Some(stat) = switch.dir.stat(&at)? else { return Err(switch.lacking(path)) };
-                maker.share(path, &stat, &tree, &at)?;
+                let Some(stat) = switch.dir.stat(&at)? else {
+                    return Err(Error::Lacking { first: path.clone(), count: 1 });
+                };
+                if maker.share(path, &stat, &tree, &at)? {
+                    made.push(at.clone());
+                }
                 if *origin == Origin::Same {
                     shared.push(Placed { path: path.clone(), at });
                 }
@@ -145,6 +151,7 @@ fn build(switch: &mut Switch<'_>, stage: &Dir) -> Result<(Dir, Vec<PathBuf>), Er
             }
         }
     }
+    made.iter().try_for_each(|at| disk::sync_at(&tree, at))?;
     maker::sync_and_check(&written, &tree)?;
     let good = shared.into_iter().chain(written.into_iter().map(|(placed, _)| placed));
     switch.record.stamps = maker::stamps(good, &tree)?;

@@ -10,6 +10,7 @@ use updraft_files::Dir;
 
 use super::exchange::{BACKUP, STAGE, TREE};
 use super::foreign::{self, Backup, Carried, Pair};
+use super::in_use::is_in_use;
 use super::intent::{Ending, Intent, Rotate};
 use super::journal::NEW;
 use super::state::State;
@@ -20,6 +21,7 @@ use crate::record::{Record, Stamp};
 pub(super) const SLOT: &str = "slot";
 pub(super) const OLDER: &str = "older";
 const TRASH: &str = "trash";
+const TRASH_MAX: u32 = 1_000;
 const RECORD_NEW: &str = "record.new";
 
 /// Writes the record that the installed directory will have.
@@ -34,14 +36,14 @@ pub(super) fn finish(home: &Home, mut ending: Ending) -> Result<Applied, Error> 
         let stage = folder.open_dir(Path::new(STAGE))?;
         disk::remove_all(&stage, Path::new(NEW))?;
         swap_records(folder, &stage)?;
-        let brought = bring_from(home, STAGE, BACKUP.into(), &stage)?;
+        let brought = bring_from(home, Path::new(STAGE), BACKUP.into(), &stage)?;
         ending.displaced.extend(brought);
         name_backup(folder, &stage, &ending.backup)?;
     }
     rotate(folder, ending.rotate)?;
     State::new(ending.confirmation.clone(), ending.rejected.clone(), Some(ending.way.clone())).write(folder)?;
     Intent::remove(folder)?;
-    sweep(folder);
+    sweep(home);
     let backup = PathBuf::from(BACKUP).join(&ending.backup);
     let backup = folder.stat(&backup)?.map(|_| home.file(BACKUP).join(&ending.backup));
     let paths = |names: Vec<String>| names.into_iter().map(PathBuf::from).collect();
@@ -82,10 +84,8 @@ fn swap_records(folder: &Dir, stage: &Dir) -> Result<(), Error> {
 }
 
 /// Brings over what is foreign in the old directory of `slot`; returns what went to the backup at `backup` in `backup_dir`.
-fn bring_from(home: &Home, slot: &str, backup: PathBuf, backup_dir: &Dir) -> Result<Vec<String>, Error> {
-    let folder = home.folder();
-    let at = Path::new(slot);
-    let slot = folder.open_dir(at)?;
+fn bring_from(home: &Home, slot: &Path, backup: PathBuf, backup_dir: &Dir) -> Result<Vec<String>, Error> {
+    let slot = home.folder().open_dir(slot)?;
     let Some(mut carried) = Carried::read(&slot)? else { return Ok(Vec::new()) };
     if slot.stat(Path::new(TREE))?.is_none() {
         return Ok(Vec::new());
@@ -115,11 +115,13 @@ fn bring_from(home: &Home, slot: &str, backup: PathBuf, backup_dir: &Dir) -> Res
 
 /// Brings over what was written to old directories since. Part of every run that may change anything.
 pub(super) fn bring_late(home: &Home) -> Result<(), Error> {
-    for slot in [SLOT, OLDER] {
-        if home.folder().stat(Path::new(slot))?.is_some() {
-            let name = free_backup_name(home.folder(), "late")?;
-            bring_from(home, slot, Path::new(BACKUP).join(name), home.folder())?;
-        }
+    [SLOT, OLDER].iter().try_for_each(|slot| bring_late_from(home, Path::new(slot)))
+}
+
+fn bring_late_from(home: &Home, slot: &Path) -> Result<(), Error> {
+    if home.folder().stat(slot)?.is_some() {
+        let name = free_backup_name(home.folder(), "late")?;
+        bring_from(home, slot, Path::new(BACKUP).join(name), home.folder())?;
     }
     Ok(())
 }
@@ -180,27 +182,46 @@ fn rotate(folder: &Dir, rotate: Rotate) -> Result<(), Error> {
     disk::sync(folder)
 }
 
-/// Removes a folder of the home. What cannot be removed now (a directory of another user, a mount) must not keep an
-/// update from ending: it goes to the trash.
+/// Removes a folder of the home. What some process still lives in, and what cannot be removed now (a directory of another
+/// user, a mount), must not keep an update from ending: it goes to the trash.
 pub(super) fn discard(folder: &Dir, name: &str) -> Result<(), Error> {
     let at = Path::new(name);
-    let error = match disk::remove_all(folder, at) {
-        Ok(()) => return Ok(()),
-        Err(error) => error,
-    };
+    if folder.stat(at)?.is_none() {
+        return Ok(());
+    }
+    let mut refused = None;
+    if !is_in_use(&folder.path().join(at)) {
+        match disk::remove_all(folder, at) {
+            Ok(()) => return Ok(()),
+            Err(error) => refused = Some(error),
+        }
+    }
     disk::ensure_dir(folder, Path::new(TRASH), 0o700)?;
-    for number in 0..1_000 {
+    for number in 0..TRASH_MAX {
         let place = Path::new(TRASH).join(number.to_string());
         if folder.stat(&place)?.is_none() {
             return disk::rename(folder, at, folder, &place);
         }
     }
-    Err(error)
+    // So many are left that something else is wrong.
+    match refused {
+        Some(error) => Err(error),
+        None => disk::remove_all(folder, at),
+    }
 }
 
-/// Tries again to empty the trash; what stays is tried the next time.
-pub(super) fn sweep(folder: &Dir) {
-    let _ = disk::remove_all(folder, Path::new(TRASH));
+/// Tries to empty the trash, once more bringing over what is foreign in it; what stays is tried the next time.
+pub(super) fn sweep(home: &Home) {
+    let folder = home.folder();
+    let Ok(trash) = folder.open_dir(Path::new(TRASH)) else { return };
+    for entry in trash.entries().unwrap_or_default() {
+        let at = Path::new(TRASH).join(&entry.name);
+        let brought = bring_late_from(home, &at);
+        if brought.is_ok() && !is_in_use(&folder.path().join(&at)) {
+            let _ = disk::remove_all(folder, &at);
+        }
+    }
+    let _ = disk::remove_dir(folder, Path::new(TRASH));
 }
 
 /// Removes the downloads that are files of the installed release now.

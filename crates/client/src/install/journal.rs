@@ -21,7 +21,8 @@ use super::foreign::Backup;
 use super::intent::{Ending, Intent, Op, Rotate, Was, Work};
 use super::maker::{self, Maker, Placed};
 use super::survey::{self, Found};
-use super::{Error, Switch, disk, finish, mounts};
+use super::switch::Switch;
+use super::{Error, disk, finish, mounts};
 use crate::home::Home;
 
 pub(super) const NEW: &str = "new";

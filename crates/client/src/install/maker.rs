@@ -53,17 +53,19 @@ impl<'a> Maker<'a> {
         ensure_mode(to_dir, at, mode)
     }
 
-    /// Gives the unchanged file or link at `path` a second name, or one that shares its bytes.
-    pub(super) fn share(&mut self, path: &RelPath, stat: &Stat, to_dir: &Dir, at: &Path) -> Result<(), Error> {
+    /// Gives the unchanged file or link at `path` a second name, or makes one that shares its bytes, which is to be synced
+    /// then: whether it did.
+    pub(super) fn share(&mut self, path: &RelPath, stat: &Stat, to_dir: &Dir, at: &Path) -> Result<bool, Error> {
         let from = Path::new(path.as_str());
         if self.reflinks && stat.kind == EntryKind::File && stat.size > 0 {
             self.reflinks = disk::reflink(self.dir, from, to_dir, at, MAKING)?;
             if self.reflinks {
                 self.finish(path, stat.mode, to_dir, at)?;
-                return disk::set_modified(to_dir, at, time(stat.mtime_ns));
+                disk::set_modified(to_dir, at, time(stat.mtime_ns))?;
+                return Ok(true);
             }
         }
-        disk::link(self.dir, from, to_dir, at)
+        disk::link(self.dir, from, to_dir, at).map(|()| false)
     }
 
     /// Makes the file or link for `path` that is not there yet. Not synced, not checked.

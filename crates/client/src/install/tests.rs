@@ -179,6 +179,7 @@ fn release(version: &str, tree: &Tree) -> Release {
             stored: tree.byte_count(),
         },
         channels: None,
+        from: Vec::new(),
     }
 }
 
