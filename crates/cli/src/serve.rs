@@ -86,13 +86,15 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         tracing::error!(%app, "not served: {reason}");
     }
     let folder = open_folder(&config, &depot).await?;
-    let rescan = folder.as_ref().map(|(folder, _)| Arc::new(FolderRescan(Arc::clone(folder))) as Arc<dyn Rescan>);
+    // One for all who ask, so that the watcher's scan and anybody else's are never two at once.
+    let rescan = folder.as_ref().map(|(folder, _)| Coalesced::new(Arc::new(FolderRescan(Arc::clone(folder)))));
 
     let address = listener.local_addr()?;
     let stop = shutdown()?;
     operator::write_address(data, address)?;
     greet(&config, address, &admin, folder.as_ref().map(|(_, root)| root));
     let publishing = rescan.clone().map(|rescan| tokio::spawn(publish(rescan, config.clone())));
+    let rescan = rescan.map(|rescan| Arc::new(rescan) as Arc<dyn Rescan>);
     serve::run(&config, depot, admin.digest, rescan, listener, stop).await;
     if let Some(publishing) = publishing {
         publishing.abort();
@@ -124,8 +126,7 @@ async fn open_folder(config: &Config, depot: &Depot) -> anyhow::Result<Option<(A
 }
 
 /// Publishes the folder once, and then, with `--watch`, whenever it changes.
-async fn publish(rescan: Arc<dyn Rescan>, config: Config) {
-    let rescan = Coalesced::new(rescan);
+async fn publish(rescan: Coalesced, config: Config) {
     match rescan.rescan().await {
         Ok(Outcome::Published(_)) => {}
         Ok(Outcome::Unchanged) => tracing::info!("the folder is published as it is"),

@@ -272,6 +272,10 @@ fn a_folder_is_served_watched_and_refuses_to_overlap() {
     server.stop();
 
     let mut inside = updraft();
-    inside.args(["serve", "--app", "x", "--listen", "127.0.0.1:0"]).arg(home.path()).arg("--data").arg(home.path().join("data"));
+    inside
+        .args(["serve", "--app", "x", "--listen", "127.0.0.1:0"])
+        .arg(home.path())
+        .arg("--data")
+        .arg(home.path().join("data"));
     run(&mut inside).fails(1, "overlap");
 }

@@ -92,6 +92,11 @@ impl Server {
                     return Some(Server { child, url, home: home.to_owned() });
                 }
             }
+            if wakes_no_more(home) {
+                let _ = child.kill();
+                let _ = child.wait();
+                return None;
+            }
             if Instant::now() > deadline {
                 let _ = child.kill();
                 panic!("not ready in time:\n{}", fs::read_to_string(home.join("server.log")).unwrap());
@@ -158,7 +163,8 @@ impl Server {
             if let Some(status) = publisher.try_wait().unwrap() {
                 return status.success();
             }
-            if self.child.try_wait().unwrap().is_some() {
+            if self.child.try_wait().unwrap().is_some() || wakes_no_more(&self.home) {
+                let _ = self.child.kill();
                 let _ = publisher.kill();
                 return publisher.wait().unwrap().success();
             }
@@ -182,6 +188,12 @@ impl Server {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
+}
+
+/// Whether an injected fault hit the descriptor by which the runtime wakes itself. No disk is behind that one, so no real
+/// disk fault looks like this; the process is as good as killed.
+fn wakes_no_more(home: &Path) -> bool {
+    fs::read_to_string(home.join("server.log")).is_ok_and(|log| log.contains("failed to wake I/O driver"))
 }
 
 impl Drop for Server {
