@@ -186,18 +186,22 @@ fn unchanged(view: &View, path: &str, file: &TargetFile, name: &ReleaseName) -> 
     )))
 }
 
-/// Refuses a release that is not newer than every live one of its platform.
+/// Refuses a version that exists already, or that no channel could ever be promoted to: one that is not newer than what
+/// every channel has on its platform. (A hotfix of the stable line may well be older than the beta.)
 fn newer(view: &View, name: &ReleaseName) -> Result<(), Error> {
-    let same_platform = view.releases.values().filter(|release| release.platform == name.platform);
-    let Some(newest) = same_platform.max_by(|a, b| a.version.cmp(&b.version)) else { return Ok(()) };
-    if name.version > newest.version {
-        return Ok(());
+    let fail =
+        |reason: String| Err(Error::NotNewer(format!("app {}: {reason}; publish it under a newer version", view.name)));
+    if let Some(there) = view.release(name) {
+        return fail(format!("release {name} exists already, as {}", there.version));
     }
-    let reason = match view.release(name) {
-        Some(there) => format!("release {name} exists already, as {}", there.version),
-        None => format!("release {name} is not newer than {}, which is live", newest.name()),
-    };
-    Err(Error::NotNewer(format!("app {}: {reason}; publish it under a newer version", view.name)))
+    let current =
+        |(channel, document): (_, &Channel)| Some((channel, document.platforms.get(&name.platform)?.current.clone()));
+    match view.channels.iter().filter_map(current).min_by(|a, b| a.1.cmp(&b.1)) {
+        Some((channel, current)) if current >= name.version => {
+            fail(format!("release {name} is not newer than {current}, which channel {channel} has"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The channels after it, where they differ from those of now.
