@@ -93,8 +93,7 @@ impl Server {
                 }
             }
             if wakes_no_more(home) {
-                let _ = child.kill();
-                let _ = child.wait();
+                kill(&mut child);
                 return None;
             }
             if Instant::now() > deadline {
@@ -164,7 +163,7 @@ impl Server {
                 return status.success();
             }
             if self.child.try_wait().unwrap().is_some() || wakes_no_more(&self.home) {
-                let _ = self.child.kill();
+                kill(&mut self.child);
                 let _ = publisher.kill();
                 return publisher.wait().unwrap().success();
             }
@@ -174,20 +173,30 @@ impl Server {
 
     /// Ends it as an operator would, with SIGTERM.
     pub fn stop(mut self) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        // Under strace the server is the child of the child.
-        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.child.id())).unwrap_or_default();
-        let inner =
-            children.split_whitespace().next().and_then(|pid| rustix::process::Pid::from_raw(pid.parse().ok()?));
-        let _ = rustix::process::kill_process(inner.unwrap_or(pid), rustix::process::Signal::TERM);
+        let _ = rustix::process::kill_process(server_of(&self.child), rustix::process::Signal::TERM);
         self.child.wait().unwrap();
     }
 
     /// Ends it as a power cut would.
     pub fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        kill(&mut self.child);
     }
+}
+
+/// The server's process: the child, or, under strace, the child of the child.
+fn server_of(child: &Child) -> rustix::process::Pid {
+    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id())).unwrap_or_default();
+    let inner = children.split_whitespace().next().and_then(|pid| rustix::process::Pid::from_raw(pid.parse().ok()?));
+    inner.unwrap_or_else(|| rustix::process::Pid::from_child(child))
+}
+
+fn kill(child: &mut Child) {
+    if matches!(child.try_wait(), Ok(Some(_))) {
+        return;
+    }
+    let _ = rustix::process::kill_process(server_of(child), rustix::process::Signal::KILL);
+    let _ = child.kill();
+    let _ = child.wait();
 }
 
 /// Whether an injected fault hit the descriptor by which the runtime wakes itself. No disk is behind that one, so no real
@@ -198,8 +207,7 @@ fn wakes_no_more(home: &Path) -> bool {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        kill(&mut self.child);
     }
 }
 
