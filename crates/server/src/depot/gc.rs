@@ -127,7 +127,7 @@ impl Depot {
     async fn survey(&self, view: &View, now: Timestamp) -> Result<Plan, Error> {
         let (store, app) = (&self.inner.store, &view.name);
         let needed = self.needed(view).await?;
-        let grace_over = sign::later(now, -self.inner.options.gc_grace_secs);
+        let grace_over = self.grace_over(now);
         let mut marked = self.marked(app).await?;
         let mut plan = Plan::default();
         let (prefix, mut after) = (layout::app_prefix(app), None);
@@ -193,14 +193,21 @@ impl Depot {
                 return Ok(false);
             }
             for action in batch {
-                self.act(action, now).await?;
-                count(action, report);
+                if self.act(action, now).await? {
+                    count(action, report);
+                }
             }
         }
         Ok(true)
     }
 
-    async fn act(&self, action: &Action, now: Timestamp) -> Result<(), Error> {
+    /// When what is to be deleted at `now` was condemned, at the latest.
+    fn grace_over(&self, now: Timestamp) -> Timestamp {
+        sign::later(now, -self.inner.options.gc_grace_secs)
+    }
+
+    /// Does one thing, unless it need not be done any more; whether it was done.
+    async fn act(&self, action: &Action, now: Timestamp) -> Result<bool, Error> {
         let store = &self.inner.store;
         match action {
             Action::Condemn(key) => {
@@ -211,12 +218,16 @@ impl Depot {
             Action::Pardon(key) => store.delete(&mark(key)).await?,
             Action::Forget(mark) => store.delete(mark).await?,
             Action::Delete(key, _) => {
+                if self.condemned_since(key).await?.is_none_or(|since| since > self.grace_over(now)) {
+                    // Somebody has uploaded it again since it was looked at.
+                    return Ok(false);
+                }
                 // The mark first: an object that a later upload makes anew must not find an old one.
                 store.delete(&mark(key)).await?;
                 store.delete(key).await?;
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Everything that the head of `view` leads to.

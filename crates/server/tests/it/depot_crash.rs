@@ -194,3 +194,13 @@ async fn an_app_whose_creation_was_cut_short_is_finished_by_whoever_comes() {
     }
     assert!(finished > 0 && finished < writes);
 }
+
+#[tokio::test]
+async fn whoever_lost_an_answer_knows_its_own_head_again() {
+    let (store, online) = with_one_release().await;
+    // The first write of a renewal of the timestamp alone is the swap of the head.
+    let depot = open(&with_fault(&store, Fault::LosesAnswer(1)), &online, clock::now()).await;
+    let renewed = depot.renew(clock::hours(20)).await;
+    assert!(renewed.failed.is_empty(), "{renewed:?}");
+    assert_eq!(renewed.apps, [app()], "it was this process that did it");
+}

@@ -203,6 +203,97 @@ async fn a_publisher_and_a_collector() {
     assert!(told > 0, "in some of the orders the collector is first");
 }
 
+/// A store in which what 1.1.0 needs was uploaded and condemned so long ago that it may be deleted.
+async fn overdue() -> (Store, updraft_server::depot::OnlineKeys) {
+    let (store, online) = with_one_release().await;
+    let depot = open(&store, &online, clock::now()).await;
+    upload_tree(&depot, &build("1.1.0")).await.unwrap();
+    depot.gc(wet(), clock::now()).await.unwrap();
+    (store, online)
+}
+
+#[tokio::test]
+async fn an_upload_waits_for_the_deletion_of_what_it_brings() {
+    let (store, online) = overdue().await;
+    let blob = Digest::of(build("1.1.0").content("bin/app")).to_string();
+    let (gated, gate) = Gate::on(&store, "delete", &blob);
+    let depot = open(&gated, &online, clock::days(8)).await;
+    let collector = depot.clone();
+    let collecting = tokio::spawn(async move { collector.gc(wet(), clock::days(8)).await });
+    // The mark is gone, the blob is not yet: now the publisher comes.
+    gate.reached().await;
+    let publisher = depot.clone();
+    let publishing =
+        tokio::spawn(async move { publish(&publisher, "1.1.0", "any", Some("stable"), clock::days(8)).await });
+    assert!(!ends_by_itself(&publishing).await, "it may not count on what is being deleted");
+    gate.open();
+    assert!(collecting.await.unwrap().unwrap().deleted > 0);
+    publishing.await.unwrap().unwrap();
+    assert_sound(&depot).await;
+}
+
+#[tokio::test]
+async fn what_was_pardoned_since_it_was_looked_at_stays() {
+    let (store, online) = overdue().await;
+    let content = build("1.1.0").content("bin/app").to_vec();
+    // The collector has seen the marks, and comes to the objects.
+    let (gated, gate) = Gate::on(&store, "list", "apps/demo/");
+    let depot = open(&gated, &online, clock::days(8)).await;
+    let (collector, blob) = (depot.clone(), content.clone());
+    let collecting = tokio::spawn(async move { collector.gc(wet(), clock::days(8)).await });
+    gate.reached().await;
+    upload(&depot, &blob).await.unwrap();
+    gate.open();
+    collecting.await.unwrap().unwrap();
+    assert!(is_there(&store, &content).await);
+}
+
+#[tokio::test]
+async fn metadata_that_is_taken_up_again_is_not_deleted_under_its_publisher() {
+    // A publish died when its targets were written. Eight days later the same bytes are submitted again, while the
+    // collector is about to free their number.
+    let (store, online) = with_one_release().await;
+    let release = document("1.1.0", "any", &build("1.1.0"));
+    let depot = open(&store, &online, clock::now()).await;
+    let new = submission(&depot.view(&app()).unwrap(), 3, std::slice::from_ref(&release), None);
+    let targets = layout::Key::parse("apps/demo/tuf/3.targets.json").unwrap();
+    store.create(&targets, new.targets.clone().into_bytes()).await.unwrap();
+    depot.gc(wet(), clock::now()).await.unwrap();
+
+    let (gated, gate) = Gate::on(&store, "delete", targets.as_str());
+    let depot = open(&gated, &online, clock::days(8)).await;
+    upload_tree(&depot, &build("1.1.0")).await.unwrap();
+    let (collector, publisher) = (depot.clone(), depot.clone());
+    let collecting = tokio::spawn(async move { collector.gc(wet(), clock::days(8)).await });
+    gate.reached().await;
+    let publishing = tokio::spawn(async move { publisher.accept(&app(), &new, clock::days(8)).await });
+    assert!(!ends_by_itself(&publishing).await);
+    gate.open();
+    collecting.await.unwrap().unwrap();
+    if publishing.await.unwrap().is_err() {
+        publish(&depot, "1.1.0", "any", None, clock::days(8)).await.unwrap();
+    }
+    assert_sound(&depot).await;
+    Device::default().refresh(&store, clock::days(8)).await;
+}
+
+#[tokio::test]
+async fn what_is_published_during_a_collection_is_not_condemned() {
+    let (store, online) = with_one_release().await;
+    let (gated, gate) = Gate::on(&store, "list", "private/condemned");
+    let depot = open(&gated, &online, clock::now()).await;
+    upload_tree(&depot, &build("1.1.0")).await.unwrap();
+    let collector = depot.clone();
+    let collecting = tokio::spawn(async move { collector.gc(wet(), clock::now()).await });
+    // What is needed has been marked; now something else is needed too.
+    gate.reached().await;
+    publish(&depot, "1.1.0", "any", Some("stable"), clock::now()).await.unwrap();
+    gate.open();
+    collecting.await.unwrap().unwrap();
+    let blob = Digest::of(build("1.1.0").content("bin/app"));
+    assert!(depot.missing(&app(), &[blob]).await.unwrap()[0].is_some());
+}
+
 #[tokio::test]
 async fn a_crash_in_the_middle_of_a_collection() {
     for number in 1..40 {

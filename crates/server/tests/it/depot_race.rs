@@ -21,6 +21,7 @@ async fn assert_history(store: &Store, heads: &Heads, depot: &Depot) {
         device.refresh_from(&all, head, clock::now());
     }
     device.refresh(store, clock::now()).await;
+    // fsck also says when timestamp.json is not the newest one.
     assert_sound(depot).await;
 }
 
@@ -97,6 +98,21 @@ async fn a_publisher_and_a_promotion() {
         assert_eq!(view.channels["stable"].platforms.values().next().unwrap().current.as_str(), "1.1.0");
         assert_history(&store, &heads, &one).await;
     }
+}
+
+#[tokio::test]
+async fn a_process_that_is_late_does_not_put_back_timestamp_json() {
+    let (store, online) = with_one_release().await;
+    let (gated, gate) = Gate::on(&store, "swap", "timestamp.json");
+    let (late, quick) = (open(&gated, &online, clock::now()).await, open(&store, &online, clock::now()).await);
+    let slow = tokio::spawn(async move { publish(&late, "1.1.0", "any", None, clock::now()).await });
+    gate.reached().await;
+    quick.promote(&app(), &promotion("beta", &name("1.1.0", "any")), clock::now()).await.unwrap();
+    let newest = timestamp_version(&store).await;
+    gate.open();
+    slow.await.unwrap().unwrap();
+    assert_eq!(timestamp_version(&store).await, newest);
+    assert_sound(&quick).await;
 }
 
 #[tokio::test]

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::sync::Notify;
 use updraft_core::Timestamp;
 use updraft_core::api::{self, Committed, FirstMetadata, NewTargets, Promotion};
 use updraft_core::digest::Digest;
@@ -326,6 +327,99 @@ impl Backend for Yielding {
 
     async fn list(&self, prefix: &str, after: Option<&Key>, max: usize) -> Result_<Vec<(Key, Meta)>> {
         self.pause().await;
+        self.inner.list(prefix, after, max).await
+    }
+}
+
+/// Stops one call in its tracks until the test lets it go on.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    verb: &'static str,
+    about: String,
+    is_shut: AtomicBool,
+    reached: Notify,
+    opened: Notify,
+}
+
+impl Gate {
+    /// A store whose next call of `verb` about a key (or prefix) that contains `about` waits at the gate.
+    pub(crate) fn on(store: &Store, verb: &'static str, about: &str) -> (Store, Arc<Gate>) {
+        let (reached, opened) = (Notify::new(), Notify::new());
+        let gate = Arc::new(Gate { verb, about: about.to_owned(), is_shut: AtomicBool::new(true), reached, opened });
+        let kept = Arc::clone(&gate);
+        (store.wrapped(|inner| Gated { inner, gate }), kept)
+    }
+
+    /// Waits until somebody waits at the gate.
+    pub(crate) async fn reached(&self) {
+        self.reached.notified().await;
+    }
+
+    pub(crate) fn open(&self) {
+        self.opened.notify_one();
+    }
+
+    async fn pass(&self, verb: &str, about: &str) {
+        if self.verb == verb && about.contains(&self.about) && self.is_shut.swap(false, Ordering::SeqCst) {
+            self.reached.notify_one();
+            self.opened.notified().await;
+        }
+    }
+}
+
+/// Gives `task` every chance to end, as long as it can go on by itself; whether it did.
+pub(crate) async fn ends_by_itself<T>(task: &tokio::task::JoinHandle<T>) -> bool {
+    for _ in 0..20_000 {
+        if task.is_finished() {
+            return true;
+        }
+        std::thread::yield_now();
+        tokio::task::yield_now().await;
+    }
+    false
+}
+
+#[derive(Debug)]
+struct Gated {
+    inner: Arc<dyn Backend>,
+    gate: Arc<Gate>,
+}
+
+#[async_trait]
+impl Backend for Gated {
+    async fn read(&self, key: &Key, max: u64) -> Result_<Option<(Bytes, Tag)>> {
+        self.gate.pass("read", key.as_str()).await;
+        self.inner.read(key, max).await
+    }
+
+    async fn open(&self, key: &Key) -> Result_<Option<Object>> {
+        self.inner.open(key).await
+    }
+
+    async fn stat(&self, key: &Key) -> Result_<Option<Meta>> {
+        self.inner.stat(key).await
+    }
+
+    async fn create(&self, key: &Key, body: Body) -> Result_<Created> {
+        self.inner.create(key, body).await
+    }
+
+    async fn swap(&self, key: &Key, expected: Option<&Tag>, bytes: Bytes) -> Result_<Swap> {
+        self.gate.pass("swap", key.as_str()).await;
+        self.inner.swap(key, expected, bytes).await
+    }
+
+    async fn put(&self, key: &Key, bytes: Bytes) -> Result_<()> {
+        self.inner.put(key, bytes).await
+    }
+
+    async fn delete(&self, key: &Key) -> Result_<()> {
+        self.gate.pass("delete", key.as_str()).await;
+        self.inner.delete(key).await
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&Key>, max: usize) -> Result_<Vec<(Key, Meta)>> {
+        self.gate.pass("list", prefix).await;
         self.inner.list(prefix, after, max).await
     }
 }
