@@ -6,3 +6,4 @@ mod main_job;
 mod real_software;
 mod seed;
 mod support;
+mod walkthrough;
