@@ -15,6 +15,9 @@ use crate::args;
 use crate::say;
 use crate::ui::{Exit, say, say_json, warn};
 
+/// How often an update begins anew because the channel moved on meanwhile.
+const TRIES_MAX: u32 = 3;
+
 /// Largest file that is read as a root, in bytes; what is in it is checked by the library.
 const ROOT_FILE_LEN_MAX: u64 = 512_000;
 
@@ -100,20 +103,31 @@ pub(crate) fn check(args: &args::Check) -> anyhow::Result<Exit> {
 
 pub(crate) fn update(args: &args::Update) -> anyhow::Result<Exit> {
     let mut updater = open(&args.dir, open_options(args.from.as_deref(), Some(&args.fetching))?)?;
-    let now = Timestamp::now();
-    let verdict = updater.check(now)?;
-    let Verdict::Available(update) = verdict else {
-        say::verdict(&verdict, args.json)?;
-        return Ok(Exit::Done);
+    let mut tries = 1;
+    let applied = loop {
+        let now = Timestamp::now();
+        let verdict = updater.check(now)?;
+        let Verdict::Available(update) = verdict else {
+            say::verdict(&verdict, args.json)?;
+            return Ok(Exit::Done);
+        };
+        let confirm = if args.await_confirm { Confirm::Await { since: now } } else { Confirm::Now };
+        let options = Options { keep_edited: args.keep_edited, confirm, ..Options::default() };
+        match take(&mut updater, &update, &options) {
+            Err(error) if tries < TRIES_MAX && is_superseded(&error) => tries += 1,
+            applied => break applied?,
+        }
     };
-    let confirm = if args.await_confirm { Confirm::Await { since: now } } else { Confirm::Now };
-    let options = Options { keep_edited: args.keep_edited, confirm, ..Options::default() };
-    let applied = take(&mut updater, &update, &options)?;
     say::applied("updated to", &applied, args.json)?;
     if args.await_confirm && !args.json {
         say("it waits for `confirm`; without that, the start after the next one goes back");
     }
     Ok(Exit::Done)
+}
+
+/// Whether the channel moved on while a release was being downloaded: what both have in common is here already.
+fn is_superseded(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(updraft_client::Error::Superseded { .. }))
 }
 
 pub(crate) fn rollback(args: &args::Dir) -> anyhow::Result<Exit> {

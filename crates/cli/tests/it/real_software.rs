@@ -100,7 +100,7 @@ fn a_device_that_people_worked_on() {
     let renamed = device.join("renamed by hand");
     fs::rename(device.join(&same), &renamed).unwrap();
     fs::write(device.join(&changed), "edited by hand").unwrap();
-    fs::remove_file(device.join("package.json")).unwrap();
+    fs::remove_file(device.join("package/package.json")).unwrap();
     fs::create_dir(device.join("plugins")).unwrap();
     fs::write(device.join("plugins/mine.js"), "foreign").unwrap();
 

@@ -1,3 +1,5 @@
+//! A handle stays inside its directory, whatever happens to the names on the way.
+
 use super::*;
 use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};

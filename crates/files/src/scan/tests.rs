@@ -1,3 +1,5 @@
+//! What a scan finds, refuses, tells and does not hash twice.
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
