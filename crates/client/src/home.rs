@@ -15,7 +15,7 @@
 //! slot/ older/    releases that were installed before: tree/, record, foreign
 //! backup/NAME/    what people had edited or put in the way; never deleted
 //! journal         an update that is under way
-//! trash/          what is about to be deleted
+//! trash/          old directories that could not be removed yet: a process lives in them, or they are not ours to remove
 //! ```
 //!
 //! A home refuses: a directory that is not resolved to a real place, two homes for one directory, a newer format, and a
@@ -64,7 +64,7 @@ pub enum Error {
         reason: &'static str,
     },
     /// Another process changes this directory now.
-    #[error("{}: another process{} is updating it: wait until it is done", dir.display(), match pid { Some(pid) => format!(" (pid {pid})"), None => String::new() })]
+    #[error("{}: another process{} is updating it: wait until it is done", dir.display(), pid_text(*pid))]
     InUse {
         /// The directory.
         dir: PathBuf,
@@ -98,6 +98,10 @@ pub enum Error {
     /// The file system said no.
     #[error(transparent)]
     Files(#[from] updraft_files::Error),
+}
+
+fn pid_text(pid: Option<u32>) -> String {
+    pid.map_or_else(String::new, |pid| format!(" (pid {pid})"))
 }
 
 /// Whether a home is opened to look, or to change something.

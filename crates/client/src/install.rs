@@ -244,7 +244,9 @@ pub(crate) fn ready(home: &Home, adopt: bool) -> Result<(), Error> {
     let ours = |name: &std::ffi::OsStr| home.place() == Place::Inside && name == RESERVED_DIR;
     // What a file system puts into each of its mounts is nobody's.
     let nobodys = |name: &std::ffi::OsStr| name == "lost+found";
-    match home.open_dir()?.entries()?.iter().any(|entry| !ours(&entry.name) && !nobodys(&entry.name)) {
+    // Somebody may have deleted it since its home was made.
+    let Ok(dir) = Dir::open(home.dir()) else { return Ok(()) };
+    match dir.entries()?.iter().any(|entry| !ours(&entry.name) && !nobodys(&entry.name)) {
         true => Err(Error::NotEmpty { dir: home.dir().to_owned() }),
         false => Ok(()),
     }
@@ -417,8 +419,9 @@ pub fn begin_start(home: &mut Home) -> Result<Start, Error> {
     let state = State::read(home.folder())?;
     match state.confirmation {
         Confirmation::Confirmed => Ok(Start::Confirmed),
-        Confirmation::Awaited { since, starts: 0 } => {
-            let confirmation = Confirmation::Awaited { since, starts: 1 };
+        // Without a release to go back to, an app that may be bad is better than none.
+        Confirmation::Awaited { since, starts } if starts == 0 || slot(home)?.is_none() => {
+            let confirmation = Confirmation::Awaited { since, starts: starts.saturating_add(1) };
             State::new(confirmation, state.rejected, state.way).write(home.folder())?;
             Ok(Start::Trial { since })
         }

@@ -142,7 +142,11 @@ fn content(
                 match (found, in_slot) {
                     // Better the file that somebody edited in place than none at all.
                     (Found::Edited { .. }, _) => Origin::Kept,
-                    (_, Some(Found::Edited { .. })) => Origin::Damaged,
+                    (_, Some(Found::Edited { stat, .. }))
+                        if matches!(stat.kind, EntryKind::File | EntryKind::Symlink) =>
+                    {
+                        Origin::Damaged
+                    }
                     _ => Origin::Missing,
                 }
             }),
@@ -152,11 +156,9 @@ fn content(
 
 /// What becomes of an installed entry that is there and does not stay as it is.
 fn leave(path: &RelPath, kind: &Kind, new: &Tree, survey: &Survey, edited: Edited, change: &mut Change) {
-    let (stat, is_edited) = match survey.managed.get(path) {
-        Some(Found::Same(stat) | Found::Mode(stat)) => (*stat, false),
-        Some(Found::Edited { stat, .. }) => (*stat, true),
-        _ => return,
-    };
+    let Some(found) = survey.managed.get(path) else { return };
+    let Some(stat) = found.stat() else { return };
+    let is_edited = matches!(found, Found::Edited { .. });
     match change.entries.get(path) {
         Some((_, Origin::Same | Origin::Kept)) => return,
         Some((Kind::Dir { .. }, _)) if matches!(kind, Kind::Dir { .. }) => return,

@@ -40,7 +40,7 @@ pub enum Error {
         release: ReleaseName,
     },
     /// Content that was there when the download was planned is not there any more.
-    #[error("'{}'{} changed while the update was downloaded: run the update again", first, match count { 1 => String::new(), n => format!(" and {} other files", n - 1) })]
+    #[error("'{first}'{} changed while the update was downloaded: run the update again", others_text(*count))]
     Lacking {
         /// One of the files.
         first: RelPath,
@@ -102,6 +102,13 @@ pub enum Error {
     #[cfg(test)]
     #[error("a test let this fail with error {0}")]
     Injected(i32),
+}
+
+fn others_text(count: usize) -> String {
+    match count {
+        0 | 1 => String::new(),
+        n => format!(" and {} other files", n - 1),
+    }
 }
 
 impl From<updraft_files::Error> for Error {

@@ -7,15 +7,17 @@ use std::path::{Path, PathBuf};
 
 use updraft_core::path::RelPath;
 use updraft_core::tree::{Kind, Tree};
-use updraft_files::Dir;
+use updraft_files::{Dir, EntryKind};
 
 use super::change::{Change, Origin};
 use super::foreign::{self, Backup, Carried, Pair};
 use super::intent::{Ending, Intent, Work};
 use super::maker::{self, Maker, Placed};
+use super::survey::Found;
 use super::switch::Switch;
 use super::{Error, disk, finish};
 use crate::home::Home;
+use crate::record::{Stamp, Stamps};
 
 pub(super) const STAGE: &str = "stage";
 pub(super) const TREE: &str = "tree";
@@ -123,7 +125,7 @@ fn build(switch: &mut Switch<'_>, stage: &Dir) -> Result<(Dir, Vec<PathBuf>), Er
 
     let mut maker = Maker::new(switch.dir, switch.downloads.try_clone()?, switch.slot_dir()?);
     let (mut dirs, mut written) = (vec![PathBuf::new()], Vec::new());
-    let (mut shared, mut made) = (Vec::new(), Vec::new());
+    let (mut made, mut stamps) = (Vec::new(), Stamps::new());
     for (path, (kind, origin)) in &switch.change.entries {
         let at = PathBuf::from(path.as_str());
         match (kind, origin) {
@@ -133,14 +135,16 @@ fn build(switch: &mut Switch<'_>, stage: &Dir) -> Result<(Dir, Vec<PathBuf>), Er
             }
             (_, Origin::Missing) => {}
             (_, Origin::Same | Origin::Kept) => {
-                let Some(stat) = switch.dir.stat(&at)? else {
-                    return Err(Error::Lacking { first: path.clone(), count: 1 });
-                };
-                if maker.share(path, &stat, &tree, &at)? {
-                    made.push(at.clone());
-                }
-                if *origin == Origin::Same {
-                    shared.push(Placed { path: path.clone(), at });
+                let stat = switch.survey.managed.get(path).and_then(Found::stat).expect("what is kept was found");
+                match maker.share(path, &stat, &tree, &at) {
+                    Ok(true) => made.push(Placed { path: path.clone(), at }),
+                    // One more name changes the ctime only; when all is done the stamps are taken once more.
+                    Ok(false) if stat.kind == EntryKind::File && *origin == Origin::Same => {
+                        stamps.insert(path.clone(), Stamp::of(&stat));
+                    }
+                    Ok(false) => {}
+                    Err(error) if error.is_gone() => return Err(Error::Lacking { first: path.clone(), count: 1 }),
+                    Err(error) => return Err(error),
                 }
             }
             _ => {
@@ -151,10 +155,12 @@ fn build(switch: &mut Switch<'_>, stage: &Dir) -> Result<(Dir, Vec<PathBuf>), Er
             }
         }
     }
-    made.iter().try_for_each(|at| disk::sync_at(&tree, at))?;
+    made.iter().try_for_each(|placed| disk::sync_at(&tree, &placed.at))?;
     maker::sync_and_check(&written, &tree)?;
-    let good = shared.into_iter().chain(written.into_iter().map(|(placed, _)| placed));
-    switch.record.stamps = maker::stamps(good, &tree)?;
+    let edited = |path: &RelPath| switch.change.entries.get(path).is_some_and(|(_, origin)| *origin == Origin::Kept);
+    let good = made.into_iter().filter(|placed| !edited(&placed.path));
+    stamps.extend(maker::stamps(good.chain(written.into_iter().map(|(placed, _)| placed)), &tree)?);
+    switch.record.stamps = stamps;
     Ok((tree, dirs))
 }
 
@@ -172,7 +178,7 @@ fn keep_late_edits(switch: &Switch<'_>, stage: &Dir, ending: &mut Ending) -> Res
     let mut late = Vec::new();
     for (path, was) in switch.change.leaving.iter().filter(|(path, _)| !switch.change.edited.contains(*path)) {
         let at = Path::new(path.as_str());
-        let Some(now) = old.stat(at)?.filter(|now| now.kind != updraft_files::EntryKind::Dir) else { continue };
+        let Some(now) = old.stat(at)?.filter(|now| now.kind != EntryKind::Dir) else { continue };
         if (now.inode, now.size, now.mtime_ns) != (was.inode, was.size, was.mtime_ns) {
             backup.keep(&old, at, &now)?;
             late.push(path.to_string());

@@ -36,6 +36,16 @@ pub(super) enum Found {
     Missing,
 }
 
+impl Found {
+    /// What is there.
+    pub(super) fn stat(&self) -> Option<Stat> {
+        match self {
+            Self::Same(stat) | Self::Mode(stat) | Self::Edited { stat, .. } => Some(*stat),
+            Self::Missing => None,
+        }
+    }
+}
+
 /// What is in a directory.
 #[derive(Debug, Default)]
 pub(super) struct Survey {

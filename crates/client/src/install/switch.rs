@@ -87,8 +87,7 @@ fn attempt(home: &Home, old: Option<Record>, mut goal: Goal, options: &Options) 
         None => survey::adopt(&dir, &goal.record.tree)?,
     };
     let stamps = if goal.belief == Belief::Stamps { stamps } else { Stamps::new() };
-    let depth = if way == Way::Exchange { Depth::Whole } else { Depth::InTheWay };
-    let survey = survey::survey(&dir, &expected(home, &old_tree, &stamps, Some(&goal.record.tree)), depth)?;
+    let (way, survey) = look(&dir, &expected(home, &old_tree, &stamps, Some(&goal.record.tree)), way)?;
     let stock = match goal.source {
         Source::Downloads => in_downloads(&downloads, &goal.record.tree)?,
         Source::Slot => in_slot(slot.as_ref(), &goal.record, &old_tree, &survey)?,
@@ -108,6 +107,19 @@ fn attempt(home: &Home, old: Option<Record>, mut goal: Goal, options: &Options) 
     let _ = finish::clear_downloads(&downloads, &goal.record.tree);
     let _ = finish::stamp_again(home, goal.record);
     Ok(applied)
+}
+
+/// Looks at `dir` as far as the way needs it. Who cannot read all that is foreign cannot carry it over, and need not by
+/// the journal.
+fn look(dir: &Dir, expected: &Expected<'_>, way: Way) -> Result<(Way, Survey), Error> {
+    let way = match way {
+        Way::Journal(_) => way,
+        Way::Exchange => match survey::survey(dir, expected, Depth::Whole) {
+            Err(error) if error.is_unsupported() => Way::Journal(format!("not everything may be read ({error})")),
+            surveyed => return surveyed.map(|survey| (way, survey)),
+        },
+    };
+    Ok((way, survey::survey(dir, expected, Depth::InTheWay)?))
 }
 
 /// What the home does after the switch.

@@ -178,6 +178,19 @@ fn a_confirmed_release_stays() {
 }
 
 #[test]
+fn without_anything_to_go_back_to_the_trial_goes_on() {
+    let since = "2026-11-22T00:00:00Z".parse().unwrap();
+    let (old, new) = pair();
+    let mut device = Device::with(false, "1.0", &old);
+    device.apply("2.0", &new, &Options { confirm: Confirm::Await { since }, ..Options::default() }).unwrap();
+    fs::remove_dir_all(device.folder("slot")).unwrap();
+    for _ in 0..3 {
+        assert_eq!(begin_start(device.home()).unwrap(), Start::Trial { since });
+    }
+    device.assert_holds(&new, &[]);
+}
+
+#[test]
 fn a_rejected_release_is_remembered_until_something_else_is_installed() {
     let (old, new) = pair();
     let mut device = Device::with(false, "1.0", &old);
