@@ -105,17 +105,14 @@ fn by_the_journal_late_files_and_edits_survive_too() {
             fs::write(dir.join("late"), "foreign").unwrap();
             fs::write(dir.join("twin-2"), "in the way").unwrap();
             fs::write(dir.join("gone/late"), "in a directory that goes").unwrap();
-            fs::write(dir.join("read-only"), "late edit of a file that changes").unwrap();
+            fs::write(dir.join("bin/app"), "late edit of a file that changes").unwrap();
         }
     };
     before("unlink", act, || apply(device.home(), staged, &Options::default())).unwrap();
     device.assert_holds(&new, &[("late", "foreign"), ("gone/late", "in a directory that goes")]);
     assert_eq!(
         device.backups(),
-        [
-            ("1.0/read-only".into(), "late edit of a file that changes".into()),
-            ("1.0/twin-2".into(), "in the way".into()),
-        ]
+        [("1.0/bin/app".into(), "late edit of a file that changes".into()), ("1.0/twin-2".into(), "in the way".into()),]
     );
 }
 

@@ -55,7 +55,7 @@ impl Mount {
         if !done {
             skipped("this process may not mount");
         }
-        done.then_some(Self(at))
+        done.then(|| Self(at))
     }
 }
 
