@@ -108,6 +108,9 @@ pub struct BlobStored {
     pub size: u64,
     /// Whether it is a zstd frame.
     pub zstd: bool,
+    /// Whether it lies there raw as well, for whoever downloads single files from the server.
+    #[serde(default)]
+    pub raw: bool,
 }
 
 /// `GET /api/v1/apps/{app}/uploads/{digest}[.zst]`: how far an upload has come.
