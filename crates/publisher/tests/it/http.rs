@@ -258,7 +258,10 @@ fn the_server_knows_better_how_far_an_upload_is() {
 #[test]
 fn an_upload_whose_answer_was_lost_is_not_sent_again() {
     let content = b"a small blob";
-    let stored = format!(r#"{{"blobs":[{}]}}"#, serde_json::to_string(&BlobStored { size: 12, zstd: false }).unwrap());
+    let stored = format!(
+        r#"{{"blobs":[{}]}}"#,
+        serde_json::to_string(&BlobStored { size: 12, zstd: false, raw: true }).unwrap()
+    );
     let server = Scripted::play(vec![Act::HangUpAfter(usize::MAX), answer(200, &stored)]);
     let http = server.http(None);
     http.put_blob(&app(), Digest::of(content), Encoding::Raw, &mut file(content), 12, &|_| ()).unwrap();

@@ -365,7 +365,8 @@ impl Remote for Server {
         self.call("missing", |state| {
             let stored = |digest: &Digest, zstd: bool| {
                 let bytes = state.blobs.get(&(*digest, zstd))?;
-                Some(BlobStored { size: bytes.len() as u64, zstd })
+                let raw = state.blobs.contains_key(&(*digest, false));
+                Some(BlobStored { size: bytes.len() as u64, zstd, raw })
             };
             Ok(blobs.iter().map(|digest| stored(digest, true).or_else(|| stored(digest, false))).collect())
         })
