@@ -2,7 +2,9 @@
 //!
 //! The folder *is* the app's content. Its version comes from `release.json`, or grows by itself; its notes lie beside
 //! the files. [`decide`] is the whole decision, pure; [`Folder`] scans, asks it, and publishes. A folder that changes
-//! while it is read is read again; what cannot be published as it is leaves the last release as it was.
+//! while it is read is read again; what cannot be published as it is leaves the last release as it was. The folder is
+//! whatever its path names at that moment: one that is not there is an error, and one without files after a release that
+//! had some is held back, because a disk that was not mounted looks just like it.
 
 use std::fmt;
 use std::io;
@@ -84,6 +86,11 @@ pub enum Warning {
         /// What is out.
         current: Version,
     },
+    /// There are no files any more, and the release that is out has some.
+    Empty {
+        /// What is out.
+        current: Version,
+    },
     /// Files whose short address belongs to the server.
     Reserved(Vec<String>),
     /// What is in the folder and cannot be in a release, with the reason.
@@ -102,6 +109,11 @@ impl fmt::Display for Warning {
                 f,
                 "{MANIFEST} says version {named}, but {current} is out already, and versions only go forward; \
                  raise the version to publish"
+            ),
+            Self::Empty { current } => write!(
+                f,
+                "the folder has no files, and {current}, which is out, has some; put them back, or, if devices are to \
+                 delete theirs, name a version greater than {current} in {MANIFEST}"
             ),
             Self::Reserved(names) => write!(
                 f,
@@ -144,15 +156,25 @@ pub enum Decision {
     Held(Warning),
 }
 
-/// What to do about a folder that holds `tree`, and whose `release.json` names `named`, when `current` is out (version
+/// What a decision needs to know of a tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// Its digest.
+    pub tree: Digest,
+    /// Regular files in it.
+    pub files: u64,
+}
+
+/// What to do about a folder that holds `seen`, and whose `release.json` names `named`, when `current` is out (version
 /// and tree) and the versions that `is_taken` says exist already.
 ///
 /// A named version goes out when it is greater than what is out. Without one, the last number of the version grows by one
-/// whenever the content changed; the first is 0.0.1.
+/// whenever the content changed; the first is 0.0.1. No files after a release with some go out by name only: somebody who
+/// wrote `release.json` with a greater version meant it, and a folder that somebody lost has none.
 pub fn decide(
-    tree: Digest,
+    seen: Seen,
     named: Option<&Version>,
-    current: Option<(&Version, Digest)>,
+    current: Option<(&Version, Seen)>,
     is_taken: &dyn Fn(&Version) -> bool,
 ) -> Decision {
     let free = |mut version: Version| {
@@ -167,7 +189,10 @@ pub fn decide(
         (Some(named), Some((current, _))) if named < current => {
             Decision::Held(Warning::OlderVersion { named: named.clone(), current: current.clone() })
         }
-        (_, Some((_, out))) if out == tree => Decision::Unchanged,
+        (_, Some((_, out))) if out.tree == seen.tree => Decision::Unchanged,
+        (_, Some((current, out))) if seen.files == 0 && out.files > 0 => {
+            Decision::Held(Warning::Empty { current: current.clone() })
+        }
         (Some(named), Some(_)) => Decision::Held(Warning::SameVersion(named.clone())),
         (None, Some((current, _))) => free(current.next()),
         (None, None) => free("0.0.1".parse().expect("0.0.1 is a version")),
@@ -175,9 +200,13 @@ pub fn decide(
 }
 
 /// A folder that is an app's content.
+///
+/// It is opened anew for every look: whoever replaces a folder by another of its name means the other one.
 #[derive(Debug)]
 pub struct Folder {
-    dir: Dir,
+    path: PathBuf,
+    /// What must not lie in it; its path may lead elsewhere than it did when it was opened first.
+    keys: PathBuf,
     app: AppName,
     channel: ChannelName,
     /// What need not be hashed again.
@@ -186,6 +215,8 @@ pub struct Folder {
 
 /// What a folder holds.
 struct Content {
+    /// The folder that was read, and no other that has its name since.
+    dir: Dir,
     tree: Tree,
     version: Option<Version>,
     notes: Notes,
@@ -198,8 +229,16 @@ impl Folder {
     /// # Errors
     /// When it cannot be opened, or it and the keys lie inside one another.
     pub fn open(path: &Path, app: AppName, channel: ChannelName, keys: &Keystore) -> Result<Self, Error> {
-        refuse_overlap(path, keys.dir())?;
-        Ok(Self { dir: Dir::open(path)?, app, channel, index: Index::new() })
+        let (path, keys) = (path.to_owned(), keys.dir().to_owned());
+        let folder = Self { path, keys, app, channel, index: Index::new() };
+        folder.dir()?;
+        Ok(folder)
+    }
+
+    /// The folder that has the path now.
+    fn dir(&self) -> Result<Dir, Error> {
+        refuse_overlap(&self.path, &self.keys)?;
+        Ok(Dir::open(&self.path)?)
     }
 
     /// The app.
@@ -243,12 +282,15 @@ impl Folder {
         let mut content = self.read(publisher.progress)?;
         let base = Base::read(publisher.remote, &self.app, publisher.keys, now)?;
         let out = self.current(publisher.remote, &base)?;
-        let current = out.as_ref().map(|release| (&release.version, release.tree.digest));
+        let current = out
+            .as_ref()
+            .map(|release| (&release.version, Seen { tree: release.tree.digest, files: release.tree.files }));
         let platform = Platform::any();
         let is_taken = |version: &Version| {
             base.find(&ReleaseName { platform: platform.clone(), version: version.clone() }).is_some()
         };
-        let decision = decide(content.tree.digest(), content.version.as_ref(), current, &is_taken);
+        let seen = Seen { tree: content.tree.digest(), files: content.tree.file_count() };
+        let decision = decide(seen, content.version.as_ref(), current, &is_taken);
         let version = match decision {
             Decision::Publish(version) => version,
             Decision::Unchanged => return Ok(report(Outcome::Unchanged, out, content.warnings)),
@@ -265,18 +307,19 @@ impl Folder {
             channel: Some(self.channel.clone()),
             allowed: None,
         };
-        let published = publisher.publish(&self.dir, &content.tree, &wanted, now)?;
+        let published = publisher.publish(&content.dir, &content.tree, &wanted, now)?;
         let current = Some(published.plan.release.clone());
         Ok(Report { outcome: Outcome::Published(Box::new(published)), current, warnings: content.warnings })
     }
 
     fn read(&mut self, progress: &dyn Progress) -> Result<Content, Error> {
         progress.begin(Phase::Scan, None);
-        let options = scan::Options { ignore: Ignore::read(&self.dir)?, top_level_excluded: is_no_content };
-        let Scan { tree, index, skipped } = scan(&self.dir, &options, &self.index, &|bytes| progress.advance(bytes))?;
+        let dir = self.dir()?;
+        let options = scan::Options { ignore: Ignore::read(&dir)?, top_level_excluded: is_no_content };
+        let Scan { tree, index, skipped } = scan(&dir, &options, &self.index, &|bytes| progress.advance(bytes))?;
         self.index = index;
-        let manifest = Manifest::read(&self.dir)?.unwrap_or_default();
-        let notes = notes::in_dir(&self.dir)?.unwrap_or_default();
+        let manifest = Manifest::read(&dir)?.unwrap_or_default();
+        let notes = notes::in_dir(&dir)?.unwrap_or_default();
         let mut warnings = Vec::new();
         let is_there = |name: &&&str| name.parse::<RelPath>().is_ok_and(|path| tree.get(&path).is_some());
         let reserved: Vec<String> = RESERVED.iter().filter(is_there).map(|name| (*name).to_owned()).collect();
@@ -286,7 +329,7 @@ impl Folder {
         if !skipped.is_empty() {
             warnings.push(Warning::Skipped(skipped));
         }
-        Ok(Content { tree, version: manifest.version, notes, warnings })
+        Ok(Content { dir, tree, version: manifest.version, notes, warnings })
     }
 
     /// The release that the channel has for everybody.
@@ -352,8 +395,8 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn tree(n: u8) -> Digest {
-        Digest::of(&[n])
+    fn tree(n: u8) -> Seen {
+        Seen { tree: Digest::of(&[n]), files: 1 }
     }
 
     #[test]
@@ -381,6 +424,21 @@ mod tests {
         let older = Warning::OlderVersion { named: version("1.1"), current: out.clone() };
         assert_eq!(of("1.1", 2), Decision::Held(older));
         assert_eq!(decide(tree(1), Some(&out), None, &free), Decision::Publish(out.clone()));
+    }
+
+    #[test]
+    fn no_files_after_some_go_out_by_name_only() {
+        let free = |_: &Version| false;
+        let (out, empty) = (version("1.0"), Seen { files: 0, ..tree(0) });
+        let held = Decision::Held(Warning::Empty { current: out.clone() });
+        assert_eq!(decide(empty, None, Some((&out, tree(1))), &free), held);
+        assert_eq!(decide(empty, Some(&out), Some((&out, tree(1))), &free), held);
+        let newer = version("1.1");
+        assert_eq!(decide(empty, Some(&newer), Some((&out, tree(1))), &free), Decision::Publish(newer.clone()));
+        // Nothing is lost where nothing was.
+        let other = Seen { files: 0, ..tree(1) };
+        assert_eq!(decide(empty, None, Some((&out, other)), &free), Decision::Publish(newer));
+        assert_eq!(decide(empty, None, None, &free), Decision::Publish(version("0.0.1")));
     }
 
     proptest! {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use updraft_core::digest::Digest;
 use updraft_core::name::ChannelName;
 use updraft_core::release::Notes;
-use updraft_publisher::folder::{Folder, Outcome, Report, Warning};
+use updraft_publisher::folder::{Error, Folder, Outcome, Report, Warning};
 use updraft_testkit::{TreeFixture, clock};
 
 use crate::server::Server;
@@ -172,4 +172,57 @@ fn an_empty_folder_is_a_release_too() {
     std::fs::create_dir_all(&home.path).unwrap();
     assert!(is_published(&home.look()));
     assert!(home.server.fetch("0.0.1").0.is_empty());
+}
+
+/// The folder was opened once and kept: after `mv updateFiles old; mkdir updateFiles` the server went on to publish `old`.
+#[test]
+fn a_folder_that_was_replaced_is_the_one_that_is_published() {
+    let mut home = Home::new(&TreeFixture::of(&[("a", "1")]));
+    home.look();
+    let looked = home.folder.look().unwrap();
+    let old = home.desk.temp.path().join("old");
+    std::fs::rename(&home.path, &old).unwrap();
+    TreeFixture::of(&[("a", "2")]).write_to(&home.path);
+    assert_ne!(home.folder.look().unwrap(), looked, "a watcher sees it");
+    assert!(is_published(&home.look()));
+    assert_eq!(home.server.fetch("0.0.2").1.into_values().collect::<Vec<_>>(), [b"2"]);
+    std::fs::write(old.join("a"), "3").unwrap();
+    assert!(!is_published(&home.look()), "nobody asks what became of the old one");
+}
+
+/// A folder that was deleted, or whose disk was gone, went out as an empty release: every device deleted its files.
+#[test]
+fn a_folder_that_is_gone_or_lost_its_files_does_not_empty_every_device() {
+    let mut home = Home::new(&TreeFixture::of(&[("a", "1")]));
+    home.look();
+    std::fs::remove_dir_all(&home.path).unwrap();
+    home.folder.look().unwrap_err();
+    let error = home.folder.publish(&home.desk.publisher(&home.server), clock::now()).unwrap_err();
+    assert!(error.to_string().contains("updateFiles"), "{error}");
+
+    // The mount point is there, and the disk is not.
+    std::fs::create_dir(&home.path).unwrap();
+    let report = home.look();
+    assert!(!is_published(&report));
+    assert_eq!(report.warnings, [Warning::Empty { current: "0.0.1".parse().unwrap() }]);
+    assert!(report.warnings[0].to_string().contains("release.json"), "{}", report.warnings[0]);
+    assert_eq!(home.current(), "0.0.1");
+
+    // Whoever means it says so.
+    home.write("release.json", r#"{"version": "0.0.2"}"#);
+    assert!(is_published(&home.look()));
+    assert!(home.server.fetch("0.0.2").0.is_empty());
+}
+
+/// A path that leads elsewhere by now was only looked at when the server started: a link to the keys would have gone out.
+#[cfg(unix)]
+#[test]
+fn a_folder_that_has_become_a_way_to_the_keys_is_refused() {
+    let mut home = Home::new(&TreeFixture::of(&[("a", "1")]));
+    home.look();
+    std::fs::remove_dir_all(&home.path).unwrap();
+    std::os::unix::fs::symlink(home.desk.keys.dir(), &home.path).unwrap();
+    let error = home.folder.publish(&home.desk.publisher(&home.server), clock::now()).unwrap_err();
+    assert!(matches!(error, Error::Overlap { .. }), "{error}");
+    assert_eq!(home.current(), "0.0.1");
 }
