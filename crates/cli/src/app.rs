@@ -34,7 +34,7 @@ pub(crate) fn run(command: App) -> anyhow::Result<Exit> {
             if json {
                 say_json(&app)?;
             } else {
-                show(&app, &server.server);
+                show(&app, &remote::address(&server)?);
             }
         }
     }
@@ -62,7 +62,8 @@ fn make(name: &AppName, keys: &Keys, server: &Server, as_json: bool) -> anyhow::
         say("keep a copy of that folder offline: without it nothing can be published any more");
     }
     say("");
-    let url = server.server.trim_end_matches('/');
+    let address = remote::address(server)?;
+    let url = address.trim_end_matches('/');
     say("publish with");
     say(format_args!("  {} publish DIR --app {name} --version 1.0.0 --channel stable", shell_word(&this_program())));
     say("install on a device with");

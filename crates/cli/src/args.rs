@@ -78,17 +78,17 @@ pub(crate) struct Serve {
     pub(crate) public_url: Option<String>,
 }
 
-/// Which server, and as whom.
+/// Which server, and as whom. Flags win over the environment, which is therefore read where these are used.
 #[derive(Debug, Args, Clone)]
 pub(crate) struct Server {
-    /// The server
-    #[arg(long, value_name = "URL", env = "UPDRAFT_SERVER")]
-    pub(crate) server: String,
-    /// The token that it knows you by
-    #[arg(long, value_name = "TOKEN", env = "UPDRAFT_TOKEN", hide_env_values = true)]
+    /// The server [env: UPDRAFT_SERVER]
+    #[arg(long, value_name = "URL")]
+    pub(crate) server: Option<String>,
+    /// The token that it knows you by [env: UPDRAFT_TOKEN]
+    #[arg(long, value_name = "TOKEN")]
     pub(crate) token: Option<String>,
-    /// A file that holds the token
-    #[arg(long, value_name = "FILE", env = "UPDRAFT_TOKEN_FILE", conflicts_with = "token")]
+    /// A file that holds the token [env: UPDRAFT_TOKEN_FILE]
+    #[arg(long, value_name = "FILE", conflicts_with = "token")]
     pub(crate) token_file: Option<PathBuf>,
     /// Send the token over plain HTTP beyond this machine, for anybody on the way to read
     #[arg(long)]
@@ -98,11 +98,11 @@ pub(crate) struct Server {
 /// Where the publisher's keys are.
 #[derive(Debug, Args, Clone)]
 pub(crate) struct Keys {
-    /// The publisher's keys, a folder for each app [default: updraft/keys in the XDG config folder]
-    #[arg(long, value_name = "DIR", env = "UPDRAFT_KEYS")]
+    /// The publisher's keys, a folder for each app [env: UPDRAFT_KEYS] [default: updraft/keys in the XDG config folder]
+    #[arg(long, value_name = "DIR")]
     pub(crate) keys: Option<PathBuf>,
-    /// A file that holds the passphrase of the keys; without it a terminal is asked
-    #[arg(long, value_name = "FILE", env = "UPDRAFT_PASSPHRASE_FILE")]
+    /// A file that holds the passphrase of the keys; without it a terminal is asked [env: UPDRAFT_PASSPHRASE_FILE]
+    #[arg(long, value_name = "FILE")]
     pub(crate) passphrase_file: Option<PathBuf>,
     /// The keys have no passphrase
     #[arg(long, conflicts_with = "passphrase_file")]
@@ -159,7 +159,8 @@ pub(crate) struct Publish {
     /// What it runs on
     #[arg(long, value_name = "P", default_value = "any")]
     pub(crate) platform: Platform,
-    /// What is new: a Markdown file, or the text itself; notes.md, notes.LOCALE.md or release.json in DIR otherwise
+    /// What is new: a Markdown file, or the text itself. Without --version, what release.json, notes.md or
+    /// notes.LOCALE.md in DIR say; they are not content then
     #[arg(long, value_name = "FILE|TEXT")]
     pub(crate) notes: Option<String>,
     /// Only these channels may ever carry it; may be given more than once
@@ -263,23 +264,15 @@ pub(crate) enum Channel {
 
 /// A store to look after: a server's, or a data directory that no server uses just now.
 #[derive(Debug, Args)]
-#[group(id = "where", required = true, multiple = true)]
 pub(crate) struct Maintain {
-    /// The server
-    #[arg(long, value_name = "URL", env = "UPDRAFT_SERVER")]
-    pub(crate) server: Option<String>,
     /// The data directory of a server that is not running
     #[arg(long, value_name = "DIR", conflicts_with = "server")]
     pub(crate) data: Option<PathBuf>,
-    /// The token that the server knows you by
-    #[arg(long, value_name = "TOKEN", env = "UPDRAFT_TOKEN", hide_env_values = true)]
-    pub(crate) token: Option<String>,
-    /// A file that holds the token
-    #[arg(long, value_name = "FILE", env = "UPDRAFT_TOKEN_FILE", conflicts_with = "token")]
-    pub(crate) token_file: Option<PathBuf>,
-    /// Send the token over plain HTTP beyond this machine, for anybody on the way to read
-    #[arg(long)]
-    pub(crate) allow_http: bool,
+    /// The server's TOML file, with --data
+    #[arg(long, value_name = "FILE", requires = "data")]
+    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) server: Server,
     /// Answer as JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -298,4 +291,7 @@ pub(crate) struct Gc {
 pub(crate) struct Fsck {
     #[command(flatten)]
     pub(crate) at: Maintain,
+    /// Write derived files anew and delete what is damaged, so that publishing again replaces it
+    #[arg(long)]
+    pub(crate) repair: bool,
 }

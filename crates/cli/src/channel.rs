@@ -35,6 +35,11 @@ pub(crate) fn run(command: Channel) -> anyhow::Result<Exit> {
             let shown = remote::show_app(&http, &release.app)?;
             let found = remote::find_release(&shown, &release)?;
             let name = ReleaseName { platform: found.platform, version: found.version };
+            let there = shown.channels.get(&channel).and_then(|document| document.platforms.get(&name.platform));
+            if there.is_some_and(|stream| stream.current == name.version) {
+                say(format_args!("channel {channel} of {} points at {name} already", release.app));
+                return Ok(Exit::Done);
+            }
             // The server decides anew; this says the same before anything changes.
             shown.channels.get(&channel).cloned().unwrap_or_default().promote(&channel, &name)?;
             if dry_run {

@@ -1,6 +1,6 @@
 //! A folder that is an app: its keys, its publishing, and watching it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,13 +19,28 @@ use updraft_server::depot::Depot;
 use updraft_server::rescan::{BoxFuture, Coalesced, Outcome, Rescan};
 
 use crate::in_process::InProcess;
+use crate::secrets;
 
 /// How often a watched folder is looked at. It is published when two looks in a row see the same change.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// The longest pause after a folder could not be published.
+const PAUSE_MAX: Duration = Duration::from_secs(5 * 60);
+
 /// What a new folder holds, so that there is something to install.
 const HELLO: &str =
     "Hello from Updraft!\n\nThis file was made because the folder was missing. Put your build here instead.\n";
+
+/// Refuses a folder that holds what is private, or lies in it: all that is in it can be read by everybody. To be called
+/// before anything is written anywhere.
+pub(crate) fn refuse_private(folder: &Path, data: &Path, config: Option<&Path>) -> anyhow::Result<()> {
+    refuse_overlap(folder, data)?;
+    let keys = secrets::keys_root(None).ok();
+    for private in keys.iter().map(PathBuf::as_path).chain(config) {
+        refuse_overlap(folder, private)?;
+    }
+    Ok(())
+}
 
 /// The folder's app, and how it is published.
 pub(crate) struct FolderApp {
@@ -45,7 +60,6 @@ impl FolderApp {
         depot: Depot,
         runtime: Handle,
     ) -> anyhow::Result<(Self, Sha256)> {
-        refuse_overlap(&config.path, data)?;
         if !config.path.exists() {
             std::fs::create_dir_all(&config.path).with_context(|| format!("cannot make {}", config.path.display()))?;
             std::fs::write(config.path.join("hello.txt"), HELLO)?;
@@ -97,6 +111,7 @@ impl Rescan for FolderRescan {
 pub(crate) async fn watch(mut folder: Folder, rescan: Coalesced) {
     let mut published: Option<Digest> = None;
     let mut seen: Option<Digest> = None;
+    let mut pause = LOOK_EVERY;
     loop {
         let looked = tokio::task::spawn_blocking(move || {
             let looked = folder.look();
@@ -110,14 +125,14 @@ pub(crate) async fn watch(mut folder: Folder, rescan: Coalesced) {
         seen = now;
         if quiet && now != published {
             match rescan.rescan().await {
-                Ok(_) => published = now,
+                Ok(_) => (published, pause) = (now, LOOK_EVERY),
                 Err(reason) => {
+                    // What passes by itself (a full disk) is tried again, less and less often.
                     tracing::error!("the folder was not published: {reason}");
-                    // Not again until it changes.
-                    published = now;
+                    pause = (pause * 2).min(PAUSE_MAX);
                 }
             }
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(pause).await;
     }
 }

@@ -41,7 +41,25 @@ impl InProcess {
         content: &mut File,
         progress: &dyn Fn(u64),
     ) -> Result<(), RemoteError> {
-        let mut offset = self.depot.upload_offset(app, digest, encoding).await.map_err(refused)?;
+        let offset = self.depot.upload_offset(app, digest, encoding).await.map_err(refused)?;
+        match self.send_from(offset, app, digest, encoding, content, progress).await {
+            // What an earlier attempt left was another content, or was cut off by a power failure.
+            Err(RemoteError::Refused { .. }) if offset > 0 => {
+                self.send_from(0, app, digest, encoding, content, progress).await
+            }
+            sent => sent,
+        }
+    }
+
+    async fn send_from(
+        &self,
+        mut offset: u64,
+        app: &AppName,
+        digest: Digest,
+        encoding: Encoding,
+        content: &mut File,
+        progress: &dyn Fn(u64),
+    ) -> Result<(), RemoteError> {
         let mut upload = self.depot.upload(app, digest, encoding, offset).await.map_err(refused)?;
         if upload.is_stored() {
             return Ok(());

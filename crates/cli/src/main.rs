@@ -8,7 +8,7 @@ mod channel;
 mod folder;
 mod in_process;
 mod maintain;
-mod publish;
+mod publish_dir;
 mod release;
 mod remote;
 mod secrets;
@@ -18,7 +18,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use updraft_agent::ui::{Exit, warn};
-use updraft_publisher::RemoteError;
+use updraft_core::trust;
+use updraft_publisher::{RemoteError, base, create, publish};
 
 use args::{Cli, Command};
 
@@ -27,7 +28,7 @@ fn main() -> ExitCode {
         Command::Agent(command) => return updraft_agent::run(command).into(),
         Command::Serve(args) => serve::run(args),
         Command::App(command) => app::run(command),
-        Command::Publish(args) => publish::run(args),
+        Command::Publish(args) => publish_dir::run(args),
         Command::Release(command) => release::run(command),
         Command::Channel(command) => channel::run(command),
         Command::Gc(args) => maintain::gc(&args),
@@ -48,10 +49,29 @@ fn main() -> ExitCode {
 
 /// The exit code that an error stands for.
 fn exit_of(error: &anyhow::Error) -> Exit {
-    let unreachable = |cause: &(dyn std::error::Error + 'static)| {
-        matches!(cause.downcast_ref::<RemoteError>(), Some(RemoteError::Unreachable { .. }))
+    if error.is::<remote::Usage>() {
+        return Exit::Usage;
+    }
+    // The publisher's errors show their cause's words as their own, so the cause is looked for by type.
+    let base = match error.downcast_ref::<publish::Error>() {
+        Some(publish::Error::Base(base)) => Some(base),
+        Some(publish::Error::Remote(remote)) => return of_remote(remote),
+        _ => match error.downcast_ref::<create::Error>() {
+            Some(create::Error::Base(base)) => Some(base),
+            Some(create::Error::Remote(remote)) => return of_remote(remote),
+            _ => error.downcast_ref::<base::Error>(),
+        },
     };
-    if error.chain().any(unreachable) { Exit::Unreachable } else { Exit::Error }
+    match (base, error.downcast_ref::<RemoteError>()) {
+        (Some(base::Error::Remote(remote)), _) | (None, Some(remote)) => of_remote(remote),
+        (Some(base::Error::Trust { source: trust::Error::Expired { .. }, .. }), _) => Exit::Stale,
+        (Some(base::Error::Trust { .. }), _) => Exit::Verification,
+        _ => Exit::Error,
+    }
+}
+
+fn of_remote(error: &RemoteError) -> Exit {
+    if matches!(error, RemoteError::Unreachable { .. }) { Exit::Unreachable } else { Exit::Error }
 }
 
 #[cfg(test)]

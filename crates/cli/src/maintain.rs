@@ -1,20 +1,20 @@
 //! `updraft gc` and `updraft fsck`: over a running server, or on a data directory that nobody uses just now.
 
-use anyhow::Context;
 use updraft_agent::ui::{Exit, say, say_json, size, warn};
 use updraft_core::Timestamp;
 use updraft_core::api::{FsckReport, GcReport, GcRequest};
-use updraft_server::depot::{Depot, OnlineKeys, Options, Repair};
+use updraft_server::config::Config;
+use updraft_server::depot::{Depot, OnlineKeys, Repair};
 use updraft_server::store::Store;
 
 use crate::args::{Fsck, Gc, Maintain};
-use crate::{remote, secrets};
+use crate::remote;
 
 pub(crate) fn gc(args: &Gc) -> anyhow::Result<Exit> {
     let request = GcRequest { dry_run: args.dry_run };
     let report: GcReport = match offline(&args.at)? {
         Some((runtime, depot)) => runtime.block_on(depot.gc(request, Timestamp::now()))?,
-        None => online(&args.at)?.post("gc", &request)?,
+        None => remote::connect(&args.at.server)?.post("gc", &request)?,
     };
     if args.at.json {
         say_json(&report)?;
@@ -32,8 +32,14 @@ pub(crate) fn gc(args: &Gc) -> anyhow::Result<Exit> {
 
 pub(crate) fn fsck(args: &Fsck) -> anyhow::Result<Exit> {
     let report: FsckReport = match offline(&args.at)? {
-        Some((runtime, depot)) => runtime.block_on(depot.fsck(Repair::Nothing))?,
-        None => online(&args.at)?.post("fsck", &serde_json::json!({}))?,
+        Some((runtime, depot)) => {
+            let repair = if args.repair { Repair::WhatCanBe } else { Repair::Nothing };
+            runtime.block_on(depot.fsck(repair))?
+        }
+        None => {
+            let path = if args.repair { "fsck?repair=true" } else { "fsck" };
+            remote::connect(&args.at.server)?.post(path, &serde_json::json!({}))?
+        }
     };
     let exit = if report.problems.is_empty() { Exit::Done } else { Exit::Verification };
     if args.at.json {
@@ -52,19 +58,16 @@ pub(crate) fn fsck(args: &Fsck) -> anyhow::Result<Exit> {
     Ok(exit)
 }
 
-/// The depot in `--data`, when that was given. It takes the directory's lock: a running server keeps it.
+/// The depot in `--data`, when that was given, with the operator's settings. It takes the directory's lock: a running
+/// server keeps it.
 fn offline(at: &Maintain) -> anyhow::Result<Option<(tokio::runtime::Runtime, Depot)>> {
     let Some(data) = &at.data else { return Ok(None) };
     anyhow::ensure!(data.join("store").is_dir(), "{} is not the data directory of a server", data.display());
+    let file = at.config.iter().map(|file| ("config".to_owned(), file.display().to_string()));
+    let config = Config::load(file, std::env::vars_os(), data)?;
     let runtime = tokio::runtime::Runtime::new()?;
     let store = Store::local(&data.join("store"))?;
     let keys = OnlineKeys::directory(&data.join("keys"));
-    let depot = runtime.block_on(Depot::open(store, keys, Options::default(), Timestamp::now()))?;
+    let depot = runtime.block_on(Depot::open(store, keys, config.depot_options(), Timestamp::now()))?;
     Ok(Some((runtime, depot)))
-}
-
-fn online(at: &Maintain) -> anyhow::Result<updraft_publisher::http::Http> {
-    let url = at.server.as_deref().context("name a server with --server, or a data directory with --data")?;
-    let token = secrets::token(at.token.as_deref(), at.token_file.as_deref())?;
-    remote::open(url, token, at.allow_http)
 }

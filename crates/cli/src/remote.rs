@@ -11,15 +11,29 @@ use updraft_publisher::http::{Http, Options};
 use crate::args::{ReleaseArgs, Server};
 use crate::secrets;
 
+/// A command line that makes no sense; it ends with exit code 2, as one that cannot be parsed does.
+#[derive(Debug)]
+pub(crate) struct Usage(pub(crate) &'static str);
+
+impl std::fmt::Display for Usage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+/// The address of the server that the arguments or the environment name.
+pub(crate) fn address(server: &Server) -> anyhow::Result<String> {
+    let environment = || secrets::environment("UPDRAFT_SERVER").map(|url| url.to_string_lossy().into_owned());
+    let url = server.server.clone().or_else(environment);
+    Ok(url.ok_or(Usage("which server? name it with --server URL, or in UPDRAFT_SERVER"))?)
+}
+
 /// The server that the arguments name.
 pub(crate) fn connect(server: &Server) -> anyhow::Result<Http> {
     let token = secrets::token(server.token.as_deref(), server.token_file.as_deref())?;
-    open(&server.server, token, server.allow_http)
-}
-
-/// The server at `url`.
-pub(crate) fn open(url: &str, token: Option<secrets::Secret>, allow_http: bool) -> anyhow::Result<Http> {
-    Ok(Http::new(url, Options { token, allow_http, ..Options::default() })?)
+    Ok(Http::new(&address(server)?, Options { token, allow_http: server.allow_http, ..Options::default() })?)
 }
 
 /// What the server says of an app.

@@ -1,5 +1,6 @@
 //! Tokens and passphrases: from where a person put them, asked on a terminal, never printed.
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
@@ -16,24 +17,40 @@ pub(crate) type Secret = Zeroizing<String>;
 /// Longest secret in a file, in bytes.
 const SECRET_LEN_MAX: u64 = 4_096;
 
-/// The token that was given, in either way; none is fine for what anybody may read.
+/// The token that the flags name, else the one that the environment does; none is fine for what anybody may read.
 pub(crate) fn token(given: Option<&str>, file: Option<&Path>) -> anyhow::Result<Option<Secret>> {
+    let from_file = |file: &Path| Ok(Some(Zeroizing::new(read_text(file, SECRET_LEN_MAX)?.trim().to_owned())));
     match (given, file) {
         (Some(token), _) => Ok(Some(Zeroizing::new(token.trim().to_owned()))),
-        (None, Some(file)) => Ok(Some(Zeroizing::new(read_text(file, SECRET_LEN_MAX)?.trim().to_owned()))),
-        (None, None) => Ok(None),
+        (None, Some(file)) => from_file(file),
+        (None, None) => match (environment("UPDRAFT_TOKEN"), environment("UPDRAFT_TOKEN_FILE")) {
+            (Some(token), _) => Ok(Some(Zeroizing::new(token.to_string_lossy().trim().to_owned()))),
+            (None, Some(file)) => from_file(Path::new(&file)),
+            (None, None) => Ok(None),
+        },
     }
+}
+
+/// A variable of the environment; an empty one is none.
+pub(crate) fn environment(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// Where publishers' keys are, a folder for each app: what `given` says, else the environment, else the XDG folder.
+pub(crate) fn keys_root(given: Option<&Path>) -> anyhow::Result<PathBuf> {
+    if let Some(dir) = given {
+        return Ok(dir.to_owned());
+    }
+    if let Some(dir) = environment("UPDRAFT_KEYS") {
+        return Ok(dir.into());
+    }
+    let config = dirs::config_dir().context("no home directory is known: name one for the keys with --keys")?;
+    Ok(config.join("updraft/keys"))
 }
 
 /// The directory of an app's keys.
 pub(crate) fn keystore(keys: &Keys, app: &AppName) -> anyhow::Result<Keystore> {
-    let root = match &keys.keys {
-        Some(dir) => dir.clone(),
-        None => dirs::config_dir()
-            .context("no home directory is known: name one for the keys with --keys")?
-            .join("updraft/keys"),
-    };
-    Ok(Keystore::at(root.join(app.as_str())))
+    Ok(Keystore::at(keys_root(keys.keys.as_deref())?.join(app.as_str())))
 }
 
 /// Where passphrases come from, as the arguments say.
@@ -41,9 +58,10 @@ pub(crate) fn passphrases(keys: &Keys) -> anyhow::Result<Box<dyn Passphrases>> {
     if keys.no_passphrase {
         return Ok(Box::new(updraft_publisher::keys::Unlocked));
     }
-    match &keys.passphrase_file {
+    let file = keys.passphrase_file.clone().or_else(|| environment("UPDRAFT_PASSPHRASE_FILE").map(PathBuf::from));
+    match file {
         Some(file) => {
-            let text = Zeroizing::new(read_text(file, SECRET_LEN_MAX)?);
+            let text = Zeroizing::new(read_text(&file, SECRET_LEN_MAX)?);
             Ok(Box::new(updraft_publisher::keys::Known::new(text.trim_end_matches(['\r', '\n']))))
         }
         None => Ok(Box::new(Terminal)),

@@ -2,8 +2,9 @@
 
 use std::io::IsTerminal;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use tracing_subscriber::EnvFilter;
@@ -21,16 +22,22 @@ use updraft_server::store::Store;
 
 use crate::app::install_line;
 use crate::args::Serve;
-use crate::folder::{FolderApp, FolderRescan, watch};
+use crate::folder::{FolderApp, FolderRescan, refuse_private, watch};
 use crate::secrets::{shell_word, this_program};
+
+/// How long a stopping server waits for work that cannot be interrupted.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(2);
 
 pub(crate) fn run(args: Serve) -> anyhow::Result<Exit> {
     log_to_stderr();
     let default_data = dirs::data_dir().map_or_else(|| "updraft-data".into(), |dir| dir.join("updraft"));
+    let config_file = args.config.clone().map(PathBuf::from);
     let config = Config::load(flags(args), std::env::vars_os(), &default_data)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(serve(config))?;
-    Ok(Exit::Done)
+    let ended = runtime.block_on(serve(config, config_file.as_deref()));
+    // A scan that has begun cannot be stopped; nobody waits for it.
+    runtime.shutdown_timeout(SHUTDOWN_MAX);
+    ended.map(|()| Exit::Done)
 }
 
 /// The flags as settings: what they say is checked in one place, wherever it comes from.
@@ -74,8 +81,11 @@ fn log_to_stderr() {
         .init();
 }
 
-async fn serve(config: Config) -> anyhow::Result<()> {
+async fn serve(config: Config, config_file: Option<&Path>) -> anyhow::Result<()> {
     let data = &config.data;
+    if let Some(folder) = &config.folder {
+        refuse_private(&folder.path, data, config_file)?;
+    }
     make_private(data)?;
     let listener = serve::bind(config.listen).await?;
     let store = Store::local(&data.join("store"))?;

@@ -277,5 +277,41 @@ fn a_folder_is_served_watched_and_refuses_to_overlap() {
         .arg(home.path())
         .arg("--data")
         .arg(home.path().join("data"));
-    run(&mut inside).fails(1, "overlap");
+    run(&mut inside).fails(1, "inside one another");
+}
+
+#[test]
+fn what_is_private_is_never_published() {
+    // The story: `publish . --keys ./keys` once published root.pem and targets.pem, for everybody and for ever.
+    let scene = Scene::new();
+    let keys = scene.home.path().join("keys");
+    scene.server.publish("demo", scene.home.path(), "1.0").fails(1, "inside one another");
+    scene.server.publish("demo", &keys, "1.0").fails(1, "inside one another");
+
+    // And `serve . --data ./data` left a token in the folder before it refused.
+    let folder = scene.path("v1");
+    let mut inside = updraft();
+    inside.args(["serve", "--listen", "127.0.0.1:0", "--app", "x", "--data"]).arg(folder.join("data")).arg(&folder);
+    run(&mut inside).fails(1, "inside one another");
+    assert!(!folder.join("data").exists(), "nothing is written before it is refused");
+}
+
+#[test]
+fn flags_win_over_the_environment() {
+    // The story: with the variables set that `serve` itself tells to set, `gc --data` and `--token` were usage errors.
+    let scene = Scene::new();
+    let Scene { home, server, .. } = scene;
+    let (url, token) = (server.url.clone(), server.token());
+    let in_this_environment = || {
+        let mut command = updraft();
+        command.env("UPDRAFT_SERVER", &url).env("UPDRAFT_TOKEN_FILE", home.path().join("data/no such file"));
+        command
+    };
+    run(in_this_environment().args(["app", "list", "--token", &token])).ok();
+    server.stop();
+    run(in_this_environment().arg("gc").arg("--data").arg(home.path().join("data"))).ok();
+    run(in_this_environment().args(["fsck", "--repair", "--data"]).arg(home.path().join("data"))).ok();
+    let mut nowhere = updraft();
+    run(nowhere.args(["app", "list"])).fails(2, "--server");
+    run(in_this_environment().args(["app", "list", "--token", "x"])).fails(30, "");
 }

@@ -220,5 +220,5 @@ fn killed_and_restarted_at_random_points() {
     }
     assert!(kills >= 3, "only {kills} kills came in time");
     assert_same_tree(&scene.new, &device);
-    run(&mut scene.server.publisher().args(["fsck"])).ok();
+    run(scene.server.publisher().args(["fsck"])).ok();
 }

@@ -10,6 +10,7 @@ use updraft_core::tree::Tree;
 use updraft_files::Dir;
 use updraft_files::index::Index;
 use updraft_files::scan::{Ignore, Options as ScanOptions, scan};
+use updraft_publisher::folder::refuse_overlap;
 use updraft_publisher::notes::{self, Manifest};
 use updraft_publisher::publish::{Options, Plan, Publisher, Step, Wanted};
 use updraft_publisher::{Phase, Progress};
@@ -22,6 +23,8 @@ pub(crate) fn run(args: Publish) -> anyhow::Result<Exit> {
     let keystore = secrets::keystore(&args.keys, &args.app)?;
     let passphrases = secrets::passphrases(&args.keys)?;
     let dir = Dir::open(&args.dir)?;
+    // What is published can be read by everybody, for ever.
+    refuse_overlap(&args.dir, &secrets::keys_root(args.keys.keys.as_deref())?)?;
     let wanted = wanted(&args, &dir)?;
     let watcher = Watcher(bar());
     let tree = read(&args, &dir, &watcher)?;
