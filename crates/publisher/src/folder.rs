@@ -95,6 +95,13 @@ pub enum Warning {
     Reserved(Vec<String>),
     /// What is in the folder and cannot be in a release, with the reason.
     Skipped(Vec<String>),
+    /// The server lacked some of the release that is out. It has been sent again.
+    Mended {
+        /// What is out.
+        current: ReleaseName,
+        /// How many blobs were sent; none when only the list of its files was gone.
+        blobs: u64,
+    },
 }
 
 impl fmt::Display for Warning {
@@ -120,6 +127,9 @@ impl fmt::Display for Warning {
                 "{}: the server's own addresses have such names; these are served below /apps/APP/files/ only",
                 names.join(", ")
             ),
+            Self::Mended { current, blobs } => {
+                write!(f, "the server lacked some of release {current}; it was sent again ({blobs} blobs)")
+            }
             Self::Skipped(lines) => write!(f, "left out: {}", lines.join("; ")),
         }
     }
@@ -128,7 +138,7 @@ impl fmt::Display for Warning {
 /// What a look at the folder came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// What it holds is out already, or may not go out yet: see the warnings.
+    /// What it holds is out already, and whole, or may not go out yet: see the warnings.
     Unchanged,
     /// It had changed; this is out now.
     Published(Box<Published>),
@@ -291,12 +301,14 @@ impl Folder {
         };
         let seen = Seen { tree: content.tree.digest(), files: content.tree.file_count() };
         let decision = decide(seen, content.version.as_ref(), current, &is_taken);
-        let version = match decision {
-            Decision::Publish(version) => version,
-            Decision::Unchanged => return Ok(report(Outcome::Unchanged, out, content.warnings)),
-            Decision::Held(warning) => {
+        let version = match (decision, &out) {
+            (Decision::Publish(version), _) => version,
+            // Out, and perhaps not whole any more.
+            (Decision::Unchanged, Some(out)) => out.version.clone(),
+            (Decision::Unchanged, None) => return Ok(report(out, content.warnings)),
+            (Decision::Held(warning), _) => {
                 content.warnings.insert(0, warning);
-                return Ok(report(Outcome::Unchanged, out, content.warnings));
+                return Ok(report(out, content.warnings));
             }
         };
         let wanted = Wanted {
@@ -308,6 +320,13 @@ impl Folder {
             allowed: None,
         };
         let published = publisher.publish(&content.dir, &content.tree, &wanted, now)?;
+        if published.committed.is_none() {
+            let Published { plan, sent_blobs: blobs, .. } = published;
+            if blobs > 0 || plan.sends_tree {
+                content.warnings.push(Warning::Mended { current: plan.release, blobs });
+            }
+            return Ok(report(out, content.warnings));
+        }
         let current = Some(published.plan.release.clone());
         Ok(Report { outcome: Outcome::Published(Box::new(published)), current, warnings: content.warnings })
     }
@@ -346,8 +365,9 @@ impl Folder {
     }
 }
 
-fn report(outcome: Outcome, current: Option<Release>, warnings: Vec<Warning>) -> Report {
-    Report { outcome, current: current.map(|release| release.name()), warnings }
+/// Nothing new went out.
+fn report(current: Option<Release>, warnings: Vec<Warning>) -> Report {
+    Report { outcome: Outcome::Unchanged, current: current.map(|release| release.name()), warnings }
 }
 
 /// What at the top of a folder is about the release, and not in it.

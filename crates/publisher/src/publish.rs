@@ -3,7 +3,7 @@
 //! First a plan, which is a value that can be printed: what the server lacks, what the channel will point at, what is no
 //! longer live. Then the doing: compress and send what is lacking, sign, hand in. All of it appears at once or not at
 //! all. Another publisher who is faster costs another round, not an error; an interrupted publish is finished by doing
-//! it again; a release that is there already is success.
+//! it again; a release that is there already is success, and what the server has lost of it is sent again.
 
 pub(crate) mod commit;
 mod plan;
@@ -225,7 +225,8 @@ impl Publisher<'_> {
         plan::make(self.remote, &base, tree, wanted)
     }
 
-    /// Publishes `tree`, whose files lie in `dir`, as `wanted`. The same again is success and sends nothing.
+    /// Publishes `tree`, whose files lie in `dir`, as `wanted`. The same again is success and sends nothing but what the
+    /// server has lost since.
     ///
     /// # Errors
     /// When it cannot be published; then nothing of it is visible to anybody, and what was sent need not be sent again.
@@ -234,8 +235,12 @@ impl Publisher<'_> {
         let (plan, committed) = Session::new(self, &wanted.app, now).rounds(|session, round| {
             let plan = plan::make(self.remote, round.base, tree, wanted)?;
             let committed = match &plan.step {
-                Step::Nothing => None,
+                Step::Nothing => {
+                    self.mend(dir, tree, &plan, &wanted.app, &mut sent)?;
+                    None
+                }
                 Step::Promote(promotion) => {
+                    self.mend(dir, tree, &plan, &wanted.app, &mut sent)?;
                     self.progress.begin(Phase::Commit, None);
                     Some(self.remote.promote(&wanted.app, promotion).map_err(Attempt::Again)?)
                 }
@@ -260,6 +265,15 @@ impl Publisher<'_> {
             Base::read(self.remote, &wanted.app, self.keys, now)?;
         }
         Ok(Published { plan, committed, sent_blobs: sent.blobs, sent_bytes: sent.bytes })
+    }
+
+    /// Sends what the server has lost of a release that is live. No key is needed for that: it is signed already.
+    fn mend(&self, dir: &Dir, tree: &Tree, plan: &Plan, app: &AppName, sent: &mut upload::Sent) -> Result<(), Error> {
+        let hint = if plan.missing.is_empty() { plan.present.clone() } else { self.send(dir, plan, app, sent)? };
+        if plan.sends_tree {
+            self.remote.put_tree(app, plan.tree, &pack(tree, &hint))?;
+        }
+        Ok(())
     }
 
     /// Sends what is missing: how every blob of the tree is stored after that.

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use updraft_core::api::Promotion;
 use updraft_core::channel::Channel;
 use updraft_core::digest::Digest;
-use updraft_core::limits::MISSING_BATCH_MAX;
+use updraft_core::layout;
+use updraft_core::limits::{MISSING_BATCH_MAX, TREE_LEN_MAX};
 use updraft_core::name::ChannelName;
 use updraft_core::path::RelPath;
 use updraft_core::release::ReleaseName;
@@ -23,7 +24,7 @@ use crate::sign::Change;
 /// What there is to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Nothing: it is published, and where it should be.
+    /// Nothing: it is published, and where it should be. What the server has lost of it is sent nevertheless.
     Nothing,
     /// It is published; a channel is to point at it.
     Promote(Promotion),
@@ -55,8 +56,10 @@ pub struct Plan {
     pub files: u64,
     /// Bytes in them.
     pub bytes: u64,
-    /// What the server lacks, the largest first.
+    /// What the server lacks, the largest first. Of a release that is live, what was lost since.
     pub missing: Vec<Missing>,
+    /// Whether the tree's document is to be sent: the release is new, or the server has lost it.
+    pub sends_tree: bool,
     /// What the server has of the tree, and how it is stored.
     pub present: Hint,
     /// The channel that will point at it, if that is new.
@@ -73,16 +76,23 @@ impl Plan {
 }
 
 /// What publishing `tree` as `wanted` on top of `base` would do.
+///
+/// What the server has is compared even when the release is live: a check of its store may have taken away what was
+/// damaged, and only whoever has the files can bring it back.
 pub(super) fn make(remote: &dyn Remote, base: &Base, tree: &Tree, wanted: &Wanted) -> Result<Plan, Error> {
     let digest = tree.digest();
+    let step = step(remote, base, digest, wanted)?;
+    let (present, missing) = compare(remote, tree, wanted)?;
+    let sends_tree = step == Step::Publish || remote.read(&layout::tree(&wanted.app, digest), TREE_LEN_MAX)?.is_none();
     let mut plan = Plan {
         release: wanted.name(),
-        step: step(remote, base, digest, wanted)?,
+        step,
         tree: digest,
         files: tree.file_count(),
         bytes: tree.byte_count(),
-        missing: Vec::new(),
-        present: Hint::new(),
+        missing,
+        sends_tree,
+        present,
         promote: None,
         dropped: Vec::new(),
     };
@@ -95,7 +105,6 @@ pub(super) fn make(remote: &dyn Remote, base: &Base, tree: &Tree, wanted: &Wante
             let file = TargetFile::of(b"");
             let change = Change::Add { release: wanted.name(), file, promote: wanted.channel.clone() };
             plan.dropped = next_of(base, &change)?.dropped;
-            (plan.present, plan.missing) = compare(remote, tree, wanted)?;
         }
     }
     Ok(plan)

@@ -226,3 +226,22 @@ fn a_folder_that_has_become_a_way_to_the_keys_is_refused() {
     assert!(matches!(error, Error::Overlap { .. }), "{error}");
     assert_eq!(home.current(), "0.0.1");
 }
+
+/// A folder whose content was out was `Unchanged`, whatever had become of its blobs: nobody could bring them back.
+#[test]
+fn what_the_server_lost_comes_back_from_a_folder_that_did_not_change() {
+    let files = TreeFixture::of(&[("a", "1"), ("b", "2")]);
+    let mut home = Home::new(&files);
+    home.look();
+    let mended = |blobs| {
+        let current = wanted("0.0.1", "").name();
+        [Warning::Mended { current, blobs }]
+    };
+    home.server.collect(Digest::of(b"1"));
+    let report = home.look();
+    assert_eq!((report.outcome, &report.warnings[..]), (Outcome::Unchanged, &mended(1)[..]));
+    home.server.lose_tree(files.tree().digest());
+    assert_eq!(home.look().warnings, mended(0));
+    assert_eq!(home.server.fetch("0.0.1"), (files.tree(), files.contents().clone()));
+    assert_eq!(home.look().warnings, [], "and then it is whole");
+}

@@ -254,6 +254,32 @@ fn what_is_collected_meanwhile_is_sent_again() {
     assert_eq!(server.uploads().iter().filter(|(digest, _)| *digest == text).count(), 2);
 }
 
+/// `fsck --repair` deleted what was damaged and said to publish the release again, and that did nothing: it was live, so
+/// nobody asked which blobs were there. Devices could not install it any more, and a lost tree stopped every collection.
+#[test]
+fn publishing_again_brings_back_what_the_server_lost() {
+    let server = Server::new("demo");
+    let desk = Desk::with_app(&server);
+    desk.publish(&server, &build(), &wanted("1.0", "")).unwrap();
+    // Neither needs the key: it is signed.
+    std::fs::remove_file(desk.keys.key_path(KeyName::Targets)).unwrap();
+    let text = Digest::of(build().content("text"));
+    for (channel, step) in [("", "Nothing"), ("stable", "Promote"), ("stable", "Nothing")] {
+        let before = server.uploads().len();
+        server.collect(text);
+        server.lose_tree(build().tree().digest());
+        let (_dir, tree) = desk.lay(&build());
+        let plan = desk.publisher(&server).plan(&tree, &wanted("1.0", channel), clock::now()).unwrap();
+        assert!(plan.missing.iter().map(|blob| blob.digest).eq([text]) && plan.sends_tree, "a dry run says so");
+
+        let again = desk.publish(&server, &build(), &wanted("1.0", channel)).unwrap();
+        assert!(format!("{:?}", again.plan.step).starts_with(step), "{:?}", again.plan.step);
+        assert_eq!(server.uploads()[before..], [(text, Encoding::Zstd)], "only what was lost");
+        assert_eq!(server.fetch("1.0"), (build().tree(), build().contents().clone()));
+    }
+    assert_eq!(server.current("stable").as_deref(), Some("1.0"));
+}
+
 /// The line dies at every call in turn, before and after its effect. What is live is the old release or the new one,
 /// whole; doing it again finishes it and sends nothing twice.
 #[test]

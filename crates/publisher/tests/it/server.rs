@@ -115,6 +115,11 @@ impl Server {
         self.state().blobs.retain(|(have, _), _| *have != digest);
     }
 
+    /// A tree's document is gone: it was damaged, and deleted.
+    pub(crate) fn lose_tree(&self, digest: Digest) {
+        self.state().live.objects.remove(&layout::tree(&self.app, digest)).unwrap();
+    }
+
     /// Goes back to what it was when `at` was taken: a backup was restored.
     pub(crate) fn restore(&self, at: Backup) {
         self.state().live = at.0;
