@@ -222,7 +222,7 @@ impl Publisher<'_> {
     /// When it would fail.
     pub fn plan(&self, tree: &Tree, wanted: &Wanted, now: Timestamp) -> Result<Plan, Error> {
         let base = Base::read(self.remote, &wanted.app, self.keys, now)?;
-        plan::make(self.remote, &base, tree, wanted)
+        plan::make(self.remote, &base, tree, wanted, self.options.encodings)
     }
 
     /// Publishes `tree`, whose files lie in `dir`, as `wanted`. The same again is success and sends nothing but what the
@@ -233,7 +233,7 @@ impl Publisher<'_> {
     pub fn publish(&self, dir: &Dir, tree: &Tree, wanted: &Wanted, now: Timestamp) -> Result<Published, Error> {
         let mut sent = upload::Sent::default();
         let (plan, committed) = Session::new(self, &wanted.app, now).rounds(|session, round| {
-            let plan = plan::make(self.remote, round.base, tree, wanted)?;
+            let plan = plan::make(self.remote, round.base, tree, wanted, self.options.encodings)?;
             let committed = match &plan.step {
                 Step::Nothing => {
                     self.mend(dir, tree, &plan, &wanted.app, &mut sent)?;

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use updraft_core::api::Promotion;
+use updraft_core::api::{BlobStored, Promotion};
 use updraft_core::channel::Channel;
 use updraft_core::digest::Digest;
 use updraft_core::layout;
@@ -16,7 +16,7 @@ use updraft_core::tree::Tree;
 use updraft_core::tree::stored::{Encoding, Hint, Stored};
 use updraft_core::trust::TargetFile;
 
-use super::{Error, Wanted, next_of};
+use super::{Encodings, Error, Wanted, next_of};
 use crate::base::Base;
 use crate::remote::{Remote, RemoteError};
 use crate::sign::Change;
@@ -79,10 +79,16 @@ impl Plan {
 ///
 /// What the server has is compared even when the release is live: a check of its store may have taken away what was
 /// damaged, and only whoever has the files can bring it back.
-pub(super) fn make(remote: &dyn Remote, base: &Base, tree: &Tree, wanted: &Wanted) -> Result<Plan, Error> {
+pub(super) fn make(
+    remote: &dyn Remote,
+    base: &Base,
+    tree: &Tree,
+    wanted: &Wanted,
+    encodings: Encodings,
+) -> Result<Plan, Error> {
     let digest = tree.digest();
     let step = step(remote, base, digest, wanted)?;
-    let (present, missing) = compare(remote, tree, wanted)?;
+    let (present, missing) = compare(remote, tree, wanted, encodings)?;
     let sends_tree = step == Step::Publish || remote.read(&layout::tree(&wanted.app, digest), TREE_LEN_MAX)?.is_none();
     let mut plan = Plan {
         release: wanted.name(),
@@ -160,8 +166,19 @@ fn in_the_way(channels: &BTreeMap<ChannelName, Channel>, wanted: &Wanted) -> Opt
     (least.1.version >= name.version).then_some(least)
 }
 
-/// What the server has of `tree`, and what it lacks.
-fn compare(remote: &dyn Remote, tree: &Tree, wanted: &Wanted) -> Result<(Hint, Vec<Missing>), Error> {
+/// What the server has of `tree`, and what it lacks. What lies there and not as `encodings` wants it is lacking: a device
+/// could do with it, and whoever downloads that single file could not.
+fn compare(
+    remote: &dyn Remote,
+    tree: &Tree,
+    wanted: &Wanted,
+    encodings: Encodings,
+) -> Result<(Hint, Vec<Missing>), Error> {
+    let will_do = |stored: &BlobStored| match encodings {
+        Encodings::Smaller => true,
+        // What is no frame is raw, also for a server that does not say so.
+        Encodings::RawAndSmaller => stored.raw || !stored.zstd,
+    };
     let paths: BTreeMap<Digest, &RelPath> = tree.files().map(|file| (file.digest, file.path)).collect();
     let blobs: Vec<(Digest, u64)> = tree.blobs().into_iter().collect();
     let (mut present, mut missing) = (Hint::new(), Vec::new());
@@ -173,7 +190,7 @@ fn compare(remote: &dyn Remote, tree: &Tree, wanted: &Wanted) -> Result<(Hint, V
             return Err(RemoteError::Nonsense { what: "which blobs are missing".to_owned(), reason }.into());
         }
         for ((digest, size), stored) in batch.iter().zip(answer) {
-            match stored {
+            match stored.filter(will_do) {
                 Some(stored) => {
                     let encoding = if stored.zstd { Encoding::Zstd } else { Encoding::Raw };
                     present.insert(*digest, Stored { encoding, size: stored.size });

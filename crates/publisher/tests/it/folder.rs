@@ -245,3 +245,29 @@ fn what_the_server_lost_comes_back_from_a_folder_that_did_not_change() {
     assert_eq!(home.server.fetch("0.0.1"), (files.tree(), files.contents().clone()));
     assert_eq!(home.look().warnings, [], "and then it is whole");
 }
+
+/// Somebody published to the folder's app by hand: what compresses well lay there compressed only. The folder took that for
+/// present, and whoever downloaded the single file got an error from then on, however often the folder was scanned.
+#[test]
+fn what_lies_there_compressed_only_is_sent_as_it_is_too() {
+    let (first, second) = ("compresses well ".repeat(2_000), "so does this one ".repeat(2_000));
+    let of = |text: &str| Digest::of(text.as_bytes());
+    let by_hand = TreeFixture::of(&[("a", &first), ("b", &second)]);
+    let mut home = Home::new(&by_hand.clone().without("b"));
+    home.desk.publish(&home.server, &by_hand, &wanted("1.0", "stable")).unwrap();
+    assert_eq!(home.server.encodings(of(&first)), (false, true));
+
+    // In a release that the folder publishes.
+    assert!(is_published(&home.look()));
+    assert_eq!(home.server.encodings(of(&first)), (true, true));
+    assert_eq!(home.server.encodings(of(&second)), (false, true), "not the folder's");
+    // And in one that holds what the folder holds, and is out already.
+    home.desk.publish(&home.server, &by_hand, &wanted("1.2", "stable")).unwrap();
+    home.write("b", &second);
+    let report = home.look();
+    assert!(matches!(report.warnings[..], [Warning::Mended { blobs: 1, .. }]), "{report:?}");
+    assert_eq!(home.server.encodings(of(&second)), (true, true));
+    assert_eq!(home.look().warnings, []);
+    // A device pays for the compressed ones, as before.
+    assert_eq!(home.server.fetch(&home.current()).1, *by_hand.contents());
+}
