@@ -69,9 +69,10 @@ impl<'a> Session<'a> {
             match attempt(self, &Round { base: &base, skip }) {
                 Ok(done) => return Ok(done),
                 Err(Attempt::Final(error)) => return Err(error),
-                // Where the base did not move, the number must have been the obstacle.
+                // Where the base did not move, the number must have been the obstacle. Each further one is skipped twice
+                // as far, so that the rounds suffice for hundreds of them.
                 Err(Attempt::Again(RemoteError::Conflict { detail, .. })) => {
-                    skip += 1;
+                    skip = (skip * 2).max(1);
                     reason = detail;
                 }
                 Err(Attempt::Again(RemoteError::Missing { .. } | RemoteError::Unreachable { .. }))

@@ -238,9 +238,26 @@ fn ten_who_publish_at_once_all_succeed() {
 fn a_version_number_that_a_dead_writer_left_occupied_is_skipped() {
     let server = Server::new("demo");
     let desk = Desk::with_app(&server);
-    server.occupy_next_targets();
+    server.occupy_next_targets(1);
     let published = desk.publish(&server, &build(), &wanted("1.0", "stable")).unwrap();
     assert_eq!(published.committed.unwrap().targets, 3);
+}
+
+/// Each round tried the next number only: ten that were occupied, by as many crashes or by nobody knows what, used up all
+/// rounds, and the app could never be published to again.
+#[test]
+fn however_many_numbers_are_occupied_a_free_one_is_found() {
+    for occupied in [2, 10, 250] {
+        let server = Server::new("demo");
+        let desk = Desk::with_app(&server);
+        server.occupy_next_targets(occupied);
+        let published = desk.publish(&server, &build(), &wanted("1.0", "stable")).unwrap();
+        let version = published.committed.unwrap().targets;
+        assert!(version > 1 + occupied && version <= 2 + 2 * occupied, "{version} after {occupied}");
+        // The next ones follow without a gap.
+        let published = desk.publish(&server, &build(), &wanted("1.1", "stable")).unwrap();
+        assert_eq!(published.committed.unwrap().targets, version + 1);
+    }
 }
 
 #[test]

@@ -130,11 +130,13 @@ impl Server {
         Backup(self.state().live.clone())
     }
 
-    /// A metadata file was left behind by a writer that died.
-    pub(crate) fn occupy_next_targets(&self) {
+    /// The next `count` metadata files were left behind by writers that died.
+    pub(crate) fn occupy_next_targets(&self, count: u64) {
         let mut state = self.state();
-        let file = MetadataFile::Versioned(Role::Targets, state.live.targets + 1);
-        state.live.objects.insert(layout::metadata(&self.app, &file), b"left behind".to_vec());
+        for n in 1..=count {
+            let file = MetadataFile::Versioned(Role::Targets, state.live.targets + n);
+            state.live.objects.insert(layout::metadata(&self.app, &file), b"left behind".to_vec());
+        }
     }
 
     /// Overwrites an object.
