@@ -37,14 +37,12 @@ pub(super) async fn stat(store: &Store, key: &Key) -> Result<Option<Meta>, Error
     Ok(store.stat(&mark(key)).await?.is_none().then_some(meta))
 }
 
-/// How the blob is stored, if it is there to stay.
+/// How the blob is stored, if it is there to stay: the compressed object where there is one, for that is what travels.
 pub(super) async fn blob(store: &Store, app: &AppName, digest: Digest) -> Result<Option<api::BlobStored>, Error> {
-    for (encoding, zstd) in [(Encoding::Zstd, true), (Encoding::Raw, false)] {
-        if let Some(meta) = stat(store, &layout::blob(app, digest, encoding)).await? {
-            return Ok(Some(api::BlobStored { size: meta.size, zstd }));
-        }
-    }
-    Ok(None)
+    let compressed = stat(store, &layout::blob(app, digest, Encoding::Zstd)).await?;
+    let raw = stat(store, &layout::blob(app, digest, Encoding::Raw)).await?;
+    let stored = |meta: Meta, zstd| api::BlobStored { size: meta.size, zstd, raw: raw.is_some() };
+    Ok(compressed.map(|meta| stored(meta, true)).or(raw.map(|meta| stored(meta, false))))
 }
 
 impl Depot {

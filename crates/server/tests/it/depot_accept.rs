@@ -221,9 +221,14 @@ async fn both_encodings_of_a_blob_count() {
     let frame = zstd::bulk::compress(&content, 12).unwrap();
     let digest = Digest::of(&content);
     assert_eq!(depot.missing(&app(), &[digest]).await.unwrap(), [None]);
-    let mut upload = depot.upload(&app(), digest, Encoding::Zstd, 0).await.unwrap();
-    upload.write(frame.clone().into()).await.unwrap();
-    upload.finish().await.unwrap();
-    let stored = updraft_core::api::BlobStored { size: frame.len() as u64, zstd: true };
-    assert_eq!(depot.missing(&app(), &[digest, Digest::of(b"?")]).await.unwrap(), [Some(stored), None]);
+    let mut compressed = depot.upload(&app(), digest, Encoding::Zstd, 0).await.unwrap();
+    compressed.write(frame.clone().into()).await.unwrap();
+    compressed.finish().await.unwrap();
+    let stored = |raw| updraft_core::api::BlobStored { size: frame.len() as u64, zstd: true, raw };
+    assert_eq!(depot.missing(&app(), &[digest, Digest::of(b"?")]).await.unwrap(), [Some(stored(false)), None]);
+
+    // The story: a folder's app got one release from a publisher who sent zstd only. The folder's scan asked what was
+    // missing, heard "nothing", and the seed's routes, which need the file raw, failed for ever.
+    upload(&depot, &content).await.unwrap();
+    assert_eq!(depot.missing(&app(), &[digest]).await.unwrap(), [Some(stored(true))]);
 }

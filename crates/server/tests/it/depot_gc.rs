@@ -91,6 +91,22 @@ async fn a_publish_that_asked_before_the_condemnation_is_told_and_loses_nothing(
 }
 
 #[tokio::test]
+async fn a_condemned_raw_object_does_not_count_beside_a_compressed_one() {
+    let (store, depot) = depot().await;
+    let content = b"nothing names this yet".repeat(100);
+    let digest = Digest::of(&content);
+    upload(&depot, &content).await.unwrap();
+    depot.gc(wet(), clock::days(1)).await.unwrap();
+    let frame = zstd::bulk::compress(&content, 3).unwrap();
+    let mut compressed = depot.upload(&app(), digest, Encoding::Zstd, 0).await.unwrap();
+    compressed.write(frame.clone().into()).await.unwrap();
+    compressed.finish().await.unwrap();
+    assert!(is_there(&store, &content).await, "condemned, not deleted");
+    let stored = updraft_core::api::BlobStored { size: frame.len() as u64, zstd: true, raw: false };
+    assert_eq!(depot.missing(&app(), &[digest]).await.unwrap(), [Some(stored)]);
+}
+
+#[tokio::test]
 async fn a_mark_on_what_is_live_is_taken_away() {
     let (store, depot) = depot().await;
     let blob = layout::blob(&app(), Digest::of(b"program 1.0.0"), Encoding::Raw);
@@ -236,15 +252,17 @@ async fn an_upload_waits_for_the_deletion_of_what_it_brings() {
 async fn what_was_pardoned_since_it_was_looked_at_stays() {
     let (store, online) = overdue().await;
     let content = build("1.1.0").content("bin/app").to_vec();
-    // The collector has seen the marks, and comes to the objects.
-    let (gated, gate) = Gate::on(&store, "list", "apps/demo/");
+    // The collector has decided about the blob, and looks at the mark of what comes after it: the tree.
+    let tree = layout::tree(&app(), build("1.1.0").tree().digest());
+    let (gated, gate) = Gate::on(&store, "read", &Digest::of(tree.as_str().as_bytes()).to_string());
     let depot = open(&gated, &online, clock::days(8)).await;
     let (collector, blob) = (depot.clone(), content.clone());
     let collecting = tokio::spawn(async move { collector.gc(wet(), clock::days(8)).await });
     gate.reached().await;
     upload(&depot, &blob).await.unwrap();
     gate.open();
-    collecting.await.unwrap().unwrap();
+    assert!(collecting.await.unwrap().unwrap().deleted > 0, "the tree");
+    assert!(depot.missing(&app(), &[Digest::of(&content)]).await.unwrap()[0].is_some());
     assert!(is_there(&store, &content).await);
 }
 
