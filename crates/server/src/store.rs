@@ -265,13 +265,16 @@ impl Store {
 }
 
 /// Does `action` on a thread that may block. It is done even if nobody waits for it any more.
-async fn blocking<T: Send + 'static>(action: impl FnOnce() -> T + Send + 'static) -> T {
+///
+/// # Errors
+/// Those of `action`; and [`Kind::Unavailable`] when it was not begun, because the runtime is being shut down.
+async fn blocking<T: Send + 'static>(action: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
     match tokio::task::spawn_blocking(action).await {
-        Ok(value) => value,
+        Ok(result) => result,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            // A blocking task is never aborted, only not begun by a runtime that is being shut down.
-            Err(_) => std::future::pending().await,
+            // Whoever waits may be a thread that the process waits for in turn: it must hear of it.
+            Err(_) => Err(Error::new(Kind::Unavailable, "store", "the server is stopping; ask again when it is back")),
         },
     }
 }

@@ -413,3 +413,17 @@ async fn what_is_no_object_is_not_listed_and_in_nobodys_way() {
     let error = store.create(&key("apps/demo"), b"x".to_vec()).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Corrupt, "{error}");
 }
+
+/// The story: SIGTERM came while the folder was scanned. The scan's thread waited for the store, the store for a runtime
+/// that began nothing any more, and the process for the thread: it never ended.
+#[test]
+fn a_store_whose_runtime_is_gone_says_so() {
+    let root = tempfile::tempdir().unwrap();
+    let store = Store::local(root.path()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let handle = runtime.handle().clone();
+    runtime.shutdown_background();
+    let error = handle.block_on(store.list("", None, 1)).unwrap_err();
+    assert_eq!(error.kind(), Kind::Unavailable);
+    assert!(error.to_string().contains("stopping"), "{error}");
+}
