@@ -54,32 +54,41 @@ pub fn write_address(data: &Path, address: SocketAddr) -> Result<(), Error> {
 /// The admin token: the one that the operator brings along, else the one of the last start, else a new one, of which
 /// `DATA/admin-token` is the operator's copy, for its owner's eyes only. The server keeps a digest.
 ///
+/// Whoever removes the copy gets a new token at the next start, and the old one is worth nothing: that is how a token
+/// that leaked is replaced.
+///
 /// # Errors
 /// When store or directory cannot be used, or the file there holds something else than a token.
 pub async fn admin_token(store: &Store, data: &Path, brought: Option<&AdminToken>) -> Result<Admin, Error> {
     if let Some(token) = brought {
         return Ok(Admin { digest: token.digest(), fresh: None });
     }
-    let key = token_key();
-    if let Some((bytes, _)) = store.read(&key, LEN_MAX).await? {
-        let kept = std::str::from_utf8(&bytes).ok().and_then(|text| text.trim().parse().ok());
+    let (key, path) = (token_key(), data.join(TOKEN_FILE));
+    let kept = store.read(&key, LEN_MAX).await?;
+    let copy = read(&path)?;
+    if let (Some((bytes, _)), Some(_)) = (&kept, &copy) {
+        let digest = std::str::from_utf8(bytes).ok().and_then(|text| text.trim().parse().ok());
         let damaged =
             || file_error(Path::new(key.as_str()), "is not the digest of a token: remove it, and a new token is made");
-        return Ok(Admin { digest: kept.ok_or_else(damaged)?, fresh: None });
+        return Ok(Admin { digest: digest.ok_or_else(damaged)?, fresh: None });
     }
-    let path = data.join(TOKEN_FILE);
-    // A crash may have come between the file and the digest. The file is first, so no token is ever lost.
-    let token = match read(&path)? {
+    let token = match copy {
+        // A crash came between the file and the digest. The file is first, so no token is ever lost.
         Some(text) => {
             text.trim().parse::<AdminToken>().map_err(|e| file_error(&path, &format!("{e}; remove the file")))?
         }
         None => {
+            // The old one goes first: from here on nothing but a new one can come of it, whenever a crash comes.
+            store.delete(&key).await?;
             let token = AdminToken::generate().map_err(|e| file_error(&path, &format!("no random numbers: {e}")))?;
             write(&path, &format!("{}\n", token.reveal()), 0o600)?;
             token
         }
     };
     store.put(&key, Bytes::from(format!("{}\n", token.digest()))).await?;
+    if kept.is_some() {
+        tracing::warn!(copy = %path.display(), "the admin token was replaced: its copy was missing; the old one is worth nothing now");
+    }
     Ok(Admin { digest: token.digest(), fresh: Some(token) })
 }
 
@@ -142,12 +151,26 @@ mod tests {
             use std::os::unix::fs::PermissionsExt;
             assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         }
-        // The operator may take the copy away: the server knows the token by its digest, and keeps nothing else of it.
-        std::fs::remove_file(&path).unwrap();
         let second = admin_token(&store, data.path(), None).await.unwrap();
         assert_eq!((second.digest, second.fresh), (token.digest(), None));
         let (kept, _) = store.read(&token_key(), LEN_MAX).await.unwrap().unwrap();
         assert!(!String::from_utf8_lossy(&kept).contains(token.reveal()));
+    }
+
+    /// The story: a token had leaked, and its owner did what they had read: removed the file and started anew. No new
+    /// file came, and the leaked token went on opening every door.
+    #[tokio::test]
+    async fn a_token_whose_copy_was_removed_is_replaced() {
+        let (store, data) = (Store::memory(), tempfile::tempdir().unwrap());
+        let leaked = admin_token(&store, data.path(), None).await.unwrap();
+        let path = data.path().join(TOKEN_FILE);
+        std::fs::remove_file(&path).unwrap();
+        let new = admin_token(&store, data.path(), None).await.unwrap();
+        assert_ne!(new.digest, leaked.digest);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(new.fresh.map(|token| format!("{}\n", token.reveal())), Some(text));
+        let third = admin_token(&store, data.path(), None).await.unwrap();
+        assert_eq!((third.digest, third.fresh), (new.digest, None));
     }
 
     #[tokio::test]
