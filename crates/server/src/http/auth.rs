@@ -246,9 +246,21 @@ fn is_local_name(authority: &Authority) -> bool {
     !authority.as_str().contains('@') && (address || host.eq_ignore_ascii_case("localhost"))
 }
 
+/// What proxies add beside `Forwarded`, `Via` and all that begins with `X-Forwarded-`.
+const FORWARDING: [&str; 7] = [
+    "cf-connecting-ip",
+    "true-client-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-forwarded",
+    "x-original-forwarded-for",
+    "x-real-ip",
+];
+
 /// Whether a header is one that proxies add.
 fn is_forwarding(name: &HeaderName) -> bool {
-    *name == FORWARDED || *name == VIA || name == "x-real-ip" || name.as_str().starts_with("x-forwarded-")
+    let text = name.as_str();
+    *name == FORWARDED || *name == VIA || text.starts_with("x-forwarded-") || FORWARDING.contains(&text)
 }
 
 /// Whether a browser says that a page of another site made it ask.

@@ -64,7 +64,20 @@ async fn over_plain_http_only_this_machine() {
 #[tokio::test]
 async fn a_trace_of_a_proxy_is_not_this_machine() {
     let scene = scene(access(false, &[])).await;
-    for name in ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via"] {
+    for name in [
+        "Forwarded",
+        "Via",
+        "X-Forwarded",
+        "X-Forwarded-For",
+        "X-Forwarded-Host",
+        "X-Forwarded-Proto",
+        "X-Original-Forwarded-For",
+        "X-Real-IP",
+        "X-Client-IP",
+        "X-Cluster-Client-IP",
+        "CF-Connecting-IP",
+        "True-Client-IP",
+    ] {
         assert_eq!(api(&scene, LOCAL, &[("host", "localhost"), (name, "https")]).await, 403, "{name}");
     }
 }
