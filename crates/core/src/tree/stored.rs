@@ -10,7 +10,7 @@ use std::io::Read;
 use super::Tree;
 use super::codec::{self, Reader, put_varint};
 use crate::digest::Digest;
-use crate::limits::{FILE_LEN_MAX, TREE_LEN_MAX};
+use crate::limits::{FILE_LEN_MAX, TREE_LEN_MAX, ZSTD_WINDOW_LOG_MAX};
 
 /// How a blob's bytes lie in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -74,7 +74,7 @@ pub fn unpack(packed: &[u8], digest: Digest, len: u64) -> Result<(Tree, Hint), E
     if len > TREE_LEN_MAX {
         return Err(damaged());
     }
-    let mut decoder = zstd::stream::read::Decoder::with_buffer(packed).map_err(|_| damaged())?;
+    let mut decoder = decoder(packed).map_err(|_| damaged())?;
     let mut bytes = Vec::new();
     decoder.by_ref().take(len).read_to_end(&mut bytes).map_err(|_| damaged())?;
     if bytes.len() as u64 != len {
@@ -102,7 +102,7 @@ pub fn unpack(packed: &[u8], digest: Digest, len: u64) -> Result<(Tree, Hint), E
 /// When it is another tree, or none; also when the tree and its hint together are longer than a tree may be.
 pub fn unpack_by_digest(packed: &[u8], digest: Digest) -> Result<(Tree, Hint), Error> {
     let damaged = || Error::Compression { expected: TREE_LEN_MAX };
-    let decoder = zstd::stream::read::Decoder::with_buffer(packed).map_err(|_| damaged())?;
+    let decoder = decoder(packed).map_err(|_| damaged())?;
     let mut bytes = Vec::new();
     decoder.take(TREE_LEN_MAX + 1).read_to_end(&mut bytes).map_err(|_| damaged())?;
     if bytes.len() as u64 > TREE_LEN_MAX {
@@ -115,6 +115,13 @@ pub fn unpack_by_digest(packed: &[u8], digest: Digest) -> Result<(Tree, Hint), E
     }
     let hint = read_hint(&bytes[len..], &tree.blobs()).unwrap_or_default();
     Ok((tree, hint))
+}
+
+/// Decodes `packed`, with no more memory than a window that a publisher's frame may have.
+fn decoder(packed: &[u8]) -> std::io::Result<zstd::stream::read::Decoder<'static, &[u8]>> {
+    let mut decoder = zstd::stream::read::Decoder::with_buffer(packed)?;
+    decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
+    Ok(decoder)
 }
 
 fn read_hint(tail: &[u8], blobs: &BTreeMap<Digest, u64>) -> Result<Hint, codec::Error> {
@@ -169,5 +176,25 @@ mod tests {
     fn a_bomb_stops_at_the_signed_length() {
         let bomb = zstd::bulk::compress(&vec![0; 50 << 20], 3).unwrap();
         assert!(matches!(unpack(&bomb, Digest::of(b""), 15), Err(Error::Digest { .. })));
+    }
+
+    /// The story: blobs were decoded under a bound on the window, trees under zstd's own of 128 MiB. A frame of a few
+    /// bytes made every device allocate that much before the first byte was compared with a digest.
+    #[test]
+    fn a_frame_that_asks_for_a_larger_window_is_refused() {
+        use std::io::Write;
+        let bytes = codec::encode(&Tree::default());
+        let frame = |log: u32| {
+            let mut encoder = zstd::stream::Encoder::new(Vec::new(), 3).unwrap();
+            encoder.window_log(log).unwrap();
+            encoder.write_all(&bytes).unwrap();
+            encoder.finish().unwrap()
+        };
+        let digest = Digest::of(&bytes);
+        let len = bytes.len() as u64;
+        assert!(unpack(&frame(ZSTD_WINDOW_LOG_MAX), digest, len).is_ok());
+        let wide = frame(ZSTD_WINDOW_LOG_MAX + 1);
+        assert!(matches!(unpack(&wide, digest, len), Err(Error::Compression { .. })));
+        assert!(matches!(unpack_by_digest(&wide, digest), Err(Error::Compression { .. })));
     }
 }
