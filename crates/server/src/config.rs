@@ -109,7 +109,8 @@ fn folder(layers: &Layers) -> Result<Option<Folder>, Error> {
     let watch = layers.switch(Key::Watch)?;
     let app = layers.parsed::<AppName>(Key::App, "1 to 64 letters, digits, '.', '_' or '-'")?;
     let Some(path) = layers.path(Key::Folder) else {
-        let lonely = [Key::App, Key::Watch].into_iter().find(|key| layers.has(*key));
+        // A `watch` that is off asks for nothing: one file may serve machines with and without a folder.
+        let lonely = if layers.has(Key::App) { Some(Key::App) } else { watch.then_some(Key::Watch) };
         return lonely.map_or(Ok(None), |key| Err(layers.wrong(key, "a folder to serve along with it")));
     };
     let app = match app {
@@ -284,6 +285,12 @@ mod tests {
         }
         let named = load(&[("folder", "/srv/my files"), ("app", "mine")], &[]).unwrap();
         assert_eq!(named.folder.unwrap().app.as_str(), "mine");
+    }
+
+    #[test]
+    fn a_watch_that_is_off_needs_no_folder() {
+        assert_eq!(with_file("watch = false", &[], &[]).unwrap().folder, None);
+        assert!(with_file("watch = true", &[], &[]).unwrap_err().to_string().contains("folder"));
     }
 
     #[test]
