@@ -2,7 +2,7 @@
 //!
 //! [`Trusted`] is the state of one update: it takes metadata files as bytes, in the order of TUF 1.0.34 section 5, checks
 //! each against what it believes already, and keeps exact copies of those that it came to believe. It opens nothing and
-//! asks nobody for the time: `now` is fixed when it begins (TUF 5.1). [`refresh`] drives it over any source and cache,
+//! asks nobody for the time: `now` is fixed when it begins (TUF 5.1). [`refresh()`] drives it over any source and cache,
 //! for a device and for a publisher's tool alike.
 //!
 //! Beyond the specification: thresholds count distinct key bytes ([`crate::signed`]); duplicate keys, floats and integers
