@@ -41,9 +41,9 @@ fn what_travels_is_what_was_priced() {
         let (server, device) = with_new_file(&content);
         let staged = device.download().unwrap();
         let asked = server.take_asked();
-        let blobs: u64 = asked.iter().filter(|asked| asked.key.contains("/blobs/")).map(|asked| asked.bytes).sum();
+        let bytes: u64 = asked.iter().map(|asked| asked.bytes).sum();
         assert!(staged.price().exact);
-        assert_eq!(staged.price().fetch_bytes, blobs);
+        assert_eq!(staged.price().fetch_bytes, bytes);
         assert_eq!(asked.len(), 1 + usize::from(!content.is_empty()), "a list of files, and a blob: {asked:?}");
         assert!(content.is_empty() || device.has_blob(&content));
         assert_eq!(staged.counts().kept, 1);
@@ -85,7 +85,7 @@ fn a_torn_body_is_gone_on_with() {
         let asked = server.take_asked();
         let blobs: Vec<u64> = asked.iter().filter(|a| a.key.contains("/blobs/")).map(|a| a.from).collect();
         assert_eq!(blobs, [0, 100_000, 200_000, 300_000, 400_000, 500_000]);
-        let bytes: u64 = asked.iter().filter(|a| a.key.contains("/blobs/")).map(|a| a.bytes).sum();
+        let bytes: u64 = asked.iter().map(|a| a.bytes).sum();
         assert_eq!(bytes, price.fetch_bytes, "no byte travels twice");
     }
 }
@@ -353,7 +353,13 @@ fn with_the_list_of_files_at_hand_a_check_knows_the_price() {
     server.take_asked();
     let price = device.available().price();
     assert_eq!(server.take_asked().len(), 1);
-    assert_eq!(price, Price { fetch_bytes: 1_000_000, full_bytes: 1_000_003, exact: true });
+    let tree = TreeFixture::of(&[("app*", "one")]).with("new", large()).tree();
+    let tree_len = server.repo(|repo| {
+        let key = updraft_core::layout::tree(repo.app(), tree.digest());
+        repo.objects()[&key].len() as u64
+    });
+    let (fetch_bytes, full_bytes) = (1_000_000 + tree_len, 1_000_003 + tree_len);
+    assert_eq!(price, Price { fetch_bytes, full_bytes, exact: true });
     assert_eq!(price.saved_percent(), 0);
 }
 
