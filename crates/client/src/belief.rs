@@ -93,7 +93,7 @@ pub enum Error {
         found: Sha256,
     },
     /// Nothing is left to believe with.
-    #[error("both copies of the trusted root are damaged or gone: install again, with the root's SHA-256")]
+    #[error("both copies of the trusted root are damaged or gone: install again with --adopt and the root's SHA-256")]
     NoRoot,
     /// What is believed cannot be kept.
     #[error("cannot keep what is believed: {0}")]
@@ -276,6 +276,11 @@ impl<'a> Kept<'a> {
     /// The first root, if it is readable; for telling what was pinned.
     pub(crate) fn pinned(&self) -> Option<Vec<u8>> {
         self.read(PINNED, ROOT_LEN_MAX)
+    }
+
+    /// Whether a root is left to believe with.
+    pub(crate) fn has_root(&self) -> bool {
+        self.root().is_some()
     }
 
     /// The newest root that can be read, else the pinned one, from which the way to the newest is found again.

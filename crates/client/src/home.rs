@@ -22,7 +22,10 @@
 //! second process that wants to change things while one does.
 
 use std::fs::File;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::ErrorKind::{
+    AlreadyExists, InvalidFilename, NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem,
+};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -161,18 +164,56 @@ impl Home {
     /// When a release is installed there already, the directory cannot be one that is updated, another process is at
     /// it, or the disk says no.
     pub fn create(dir: &Path, settings: &Settings) -> Result<Self, Error> {
-        Dir::create_all(dir)?;
-        let dir = resolve(dir)?;
-        let (place, folder) = match find(&dir)? {
-            Some((place, folder, _)) => (place, folder),
-            None => make(&dir)?,
-        };
-        let home = Self::at(dir, place, folder, settings.clone(), Access::Change)?;
+        let mut home = Self::claim(dir, settings)?;
         if home.folder.stat(Path::new(RECORD))?.is_some() {
             return Err(Error::Installed { app: home.settings.app, dir: home.dir });
         }
-        home.write_settings(settings)?;
+        home.set_settings(settings.clone())?;
         Ok(home)
+    }
+
+    /// Locks the home of `dir`, whatever is in it, and makes it when there is none. It keeps the settings that it has, so
+    /// that what was interrupted can be finished by them; without any, it goes by `settings` and writes none.
+    pub(crate) fn claim(dir: &Path, settings: &Settings) -> Result<Self, Error> {
+        Dir::create_all(dir)?;
+        let dir = resolve(dir)?;
+        let (place, folder, settings) = match find(&dir)? {
+            Some(found) => found,
+            None => {
+                let (place, folder) = make(&dir)?;
+                (place, folder, settings.clone())
+            }
+        };
+        Self::at(dir, place, folder, settings, Access::Change)
+    }
+
+    /// Whether the home is a whole one: its settings were written.
+    pub(crate) fn has_settings(&self) -> Result<bool, Error> {
+        Ok(self.folder.stat(Path::new(SETTINGS))?.is_some())
+    }
+
+    /// Puts what is known of the installed release, and the releases before it, into the backup: an installation that
+    /// cannot be gone on with makes room for a new one, and nothing of it is lost.
+    pub(crate) fn set_aside(&self) -> Result<(), Error> {
+        let backup = self.room("backup")?;
+        let mut name = PathBuf::from("lost");
+        for number in 2.. {
+            if backup.stat(&name)?.is_none() {
+                break;
+            }
+            name = format!("lost-{number}").into();
+        }
+        backup.create_dir(&name, 0o700)?;
+        let lost = backup.open_dir(&name)?;
+        // The record last: an interrupted run is told by it, and begins again.
+        for part in ["older", "slot", "state.json", RECORD].map(Path::new) {
+            if self.folder.stat(part)?.is_some() {
+                self.folder.rename(part, &lost, part)?;
+            }
+        }
+        lost.sync()?;
+        backup.sync()?;
+        Ok(self.folder.sync()?)
     }
 
     /// Opens what was installed. Whoever wants to change anything calls [`crate::install::recover`] next.
@@ -228,6 +269,15 @@ impl Home {
     /// The updater's own folder.
     pub fn folder(&self) -> &Dir {
         &self.folder
+    }
+
+    /// `trust/` for whoever only looks; `None` when it is missing, or is nothing for this user's eyes.
+    pub(crate) fn trust_to_read(&self) -> Result<Option<Dir>, Error> {
+        match self.folder.open_dir(Path::new("trust")) {
+            Ok(trust) => Ok(Some(trust)),
+            Err(error) if matches!(error.kind(), NotFound | PermissionDenied) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// `trust/`, made when it is missing.
@@ -320,8 +370,14 @@ fn beside(dir: &Path) -> PathBuf {
 /// The home of `dir`, if it has one.
 fn find(dir: &Path) -> Result<Option<(Place, Dir, Settings)>, Error> {
     let at = |place: Place, path: PathBuf| -> Result<_, Error> {
-        // A directory that is no home, or not even a directory, is somebody else's.
-        let Ok(folder) = Dir::open(&path) else { return Ok(None) };
+        let folder = match Dir::open(&path) {
+            Ok(folder) => folder,
+            // Not a directory: somebody else's. A name that is too long: nobody's.
+            Err(error) if matches!(error.kind(), NotFound | NotADirectory | InvalidFilename) => return Ok(None),
+            // A home may be there: to take it for missing would have a second one made.
+            Err(error) => return Err(error.into()),
+        };
+        // A directory without settings is no home.
         Ok(read_settings(&folder)?.map(|settings| (place, folder, settings)))
     };
     match (at(Place::Beside, beside(dir))?, at(Place::Inside, dir.join(RESERVED_DIR))?) {
@@ -353,18 +409,24 @@ fn make(dir: &Path) -> Result<(Place, Dir), Error> {
         let path = beside(dir);
         let (parent, name) = (path.parent().expect("a resolved directory has a parent"), path.file_name());
         let name = Path::new(name.expect("it was given a name"));
-        let parent = Dir::open(parent)?;
-        match parent.create_dir(name, mode) {
-            Ok(()) => parent.sync()?,
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) => {
-                return inside(dir, mode);
-            }
+        match make_beside(parent, name, mode) {
+            Ok(folder) => return Ok((Place::Beside, folder)),
+            // The parent may not be read or written, or the longer name is too long for the file system.
+            Err(error) if matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem | InvalidFilename) => {}
             Err(error) => return Err(error.into()),
         }
-        return Ok((Place::Beside, parent.open_dir(name)?));
     }
     inside(dir, mode)
+}
+
+fn make_beside(parent: &Path, name: &Path, mode: u32) -> Result<Dir, updraft_files::Error> {
+    let parent = Dir::open(parent)?;
+    match parent.create_dir(name, mode) {
+        Ok(()) => parent.sync()?,
+        Err(error) if error.kind() == AlreadyExists => {}
+        Err(error) => return Err(error),
+    }
+    parent.open_dir(name)
 }
 
 fn inside(dir: &Path, mode: u32) -> Result<(Place, Dir), Error> {
@@ -372,7 +434,7 @@ fn inside(dir: &Path, mode: u32) -> Result<(Place, Dir), Error> {
     let at = Path::new(RESERVED_DIR);
     match dir.create_dir(at, mode) {
         Ok(()) => dir.sync()?,
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+        Err(error) if error.kind() == AlreadyExists => {}
         Err(error) => return Err(error.into()),
     }
     Ok((Place::Inside, dir.open_dir(at)?))
@@ -382,7 +444,7 @@ fn inside(dir: &Path, mode: u32) -> Result<(Place, Dir), Error> {
 fn lock(dir: &Path, folder: &Dir) -> Result<File, Error> {
     let at = Path::new("lock");
     let mut file = match folder.create_file(at, 0o644) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => folder.open_rw(at)?,
+        Err(error) if error.kind() == AlreadyExists => folder.open_rw(at)?,
         created => created?,
     };
     match file.try_lock() {

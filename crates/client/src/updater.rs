@@ -5,6 +5,7 @@
 //! an [`Updater`] for a directory.
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -25,9 +26,10 @@ use crate::download;
 use crate::error::Error;
 use crate::fetch::clock::Clock;
 use crate::fetch::{self, Cancel, Fetcher, Transport};
-use crate::home::{Access, Home, Settings};
+use crate::home::{self, Access, Home, Settings};
 use crate::install::{self, Applied, Confirmation, Recovered, Start, Verified, Way};
 use crate::progress::{Phase, Progress};
+use crate::record;
 use crate::source::{self, Source};
 use crate::staged::Staged;
 
@@ -138,7 +140,7 @@ pub struct Status {
     pub rejected: Option<ReleaseName>,
     /// Since when the publisher's word is out of date; `None` while it is fresh, or was never had.
     pub stale_since: Option<Timestamp>,
-    /// Until when the publisher's word is fresh.
+    /// Until when the publisher's word is fresh; `None` as well where this user may not read it.
     pub fresh_until: Option<Timestamp>,
 }
 
@@ -158,7 +160,9 @@ impl Updater {
     ///
     /// # Errors
     /// When the source cannot be reached or shows another root than the pinned one, something is installed in `dir`
-    /// already, or it holds files and is not to be adopted.
+    /// already, or it holds files and is not to be adopted. An installation that lost its record, its settings or its
+    /// root is none, if it is to be adopted. One that was interrupted after it took effect is finished: then
+    /// [`Self::recovered`] says so, and a check may find nothing new.
     pub fn install(dir: &Path, options: InstallOptions) -> Result<Self, Error> {
         let InstallOptions { source, pin, channel, platform, adopt, in_place, open } = options;
         let (at, app) = (source.to_string(), source.app().clone());
@@ -166,8 +170,14 @@ impl Updater {
         let root = belief::first_root(Place { app: &app, at: &at, fetcher: &fetcher }, &pin)?;
         let device = random_name();
         let settings = Settings { format: 1, app, source: at.clone(), channel, platform, device, in_place };
-        let mut home = Home::create(dir, &settings)?;
+        let mut home = Home::claim(dir, &settings)?;
+        if adopt && matches!(home.record(), Err(home::Error::Record { source: record::Error::Damaged(_), .. })) {
+            // Before anything needs it.
+            home.set_aside()?;
+        }
+        // By the settings that it was begun with.
         let recovered = install::recover(&mut home)?;
+        begin(&mut home, settings, &recovered, adopt)?;
         install::ready(&home, adopt)?;
         Kept::new(&home.trust()?).pin(&root).map_err(belief::Error::from)?;
         Ok(Self { home, source: at, fetcher, jobs: open.jobs.max(1), adopt, recovered })
@@ -235,8 +245,10 @@ impl Updater {
     /// cancellation, is not fetched again.
     ///
     /// # Errors
-    /// When the source fails for good, sends something else than what was signed, or the disk is too small.
+    /// When the source fails for good, sends something else than what was signed, or the disk is too small; and before
+    /// anything is fetched, when the installed release still waits for [`Self::confirm`].
     pub fn download(&mut self, update: &Update, progress: &dyn Progress) -> Result<Staged, Error> {
+        self.refuse_unconfirmed(update)?;
         progress.phase(Phase::Planning);
         let downloads = self.home.downloads()?;
         let fetched = download::tree(self.place(), &update.release.tree, &downloads)?;
@@ -255,6 +267,16 @@ impl Updater {
         })
     }
 
+    /// Installing would refuse it as well, but only after everything was fetched.
+    fn refuse_unconfirmed(&self, update: &Update) -> Result<(), Error> {
+        let Some(record) = self.home.record()? else { return Ok(()) };
+        let awaited = matches!(install::confirmation(&self.home)?, Confirmation::Awaited { .. });
+        if awaited && record.document != update.document {
+            return Err(install::Error::Unconfirmed { release: record.release.name() }.into());
+        }
+        Ok(())
+    }
+
     /// Switches to what was downloaded; the release before is kept for [`Self::rollback`].
     ///
     /// Asks first, with one small request, whether the channel still offers it: a download may have taken days. When the
@@ -267,7 +289,8 @@ impl Updater {
         self.recheck(&staged, now)?;
         let options = install::Options { adopt: options.adopt || self.adopt, ..options.clone() };
         let applied = install::apply(&mut self.home, staged, &options)?;
-        download::clear(&self.home.downloads()?)?;
+        // The update is over. What cannot be cleared now is cleared by the next one.
+        let _ = self.home.downloads().map(|downloads| download::clear(&downloads));
         Ok(applied)
     }
 
@@ -370,6 +393,33 @@ impl Updater {
     }
 }
 
+/// Makes `home` one that follows `settings`, unless something sound is installed there.
+fn begin(home: &mut Home, mut settings: Settings, recovered: &Recovered, adopt: bool) -> Result<(), Error> {
+    if let Some(record) = home.record()? {
+        let app = record.release.app;
+        let lost = if !home.has_settings()? {
+            Some("settings.json")
+        } else if !Kept::new(&home.trust()?).has_root() {
+            Some("trust")
+        } else {
+            None
+        };
+        match lost {
+            // The very install that is asked for, which a crash kept from saying so.
+            None if matches!(recovered, Recovered::Forward(_)) && app == settings.app => {
+                settings.device.clone_from(&home.settings().device);
+            }
+            None => return Err(home::Error::Installed { dir: home.dir().to_owned(), app }.into()),
+            Some(_) if adopt => home.set_aside()?,
+            Some(name) => {
+                let reason = format!("it is lost, and {app} is installed there: install again with --adopt");
+                return Err(home::Error::Damaged { file: home.file(name), reason }.into());
+            }
+        }
+    }
+    Ok(home.set_settings(settings)?)
+}
+
 /// What is installed in `dir`, from where, and how it stands. Changes nothing, and works while another process updates.
 ///
 /// # Errors
@@ -380,11 +430,9 @@ pub fn status(dir: &Path, now: Timestamp) -> Result<Status, Error> {
 
 fn status_of(home: &Home, now: Timestamp) -> Result<Status, Error> {
     let record = home.record()?;
-    let trust = home.trust()?;
-    let (stale_since, fresh_until) = match belief::recall(&mut Kept::new(&trust), now) {
-        Ok(trusted) => (None, trusted.as_ref().and_then(fresh_until)),
-        Err(belief::Error::Stale { since, .. }) => (Some(since), None),
-        Err(error) => return Err(error.into()),
+    let (stale_since, fresh_until) = match home.trust_to_read()? {
+        Some(trust) => freshness(&mut Kept::new(&trust), now)?,
+        None => (None, None),
     };
     let settings = home.settings();
     Ok(Status {
@@ -394,13 +442,34 @@ fn status_of(home: &Home, now: Timestamp) -> Result<Status, Error> {
         source: settings.source.clone(),
         device: settings.device.clone(),
         way: install::probe(home)?,
-        previous: install::slot(home)?,
+        previous: readable(install::slot(home))?.flatten(),
         confirmation: record.as_ref().map(|_| install::confirmation(home)).transpose()?,
         rejected: install::rejected(home)?,
         version: record.map(|record| record.release.version),
         stale_since,
         fresh_until,
     })
+}
+
+/// Since when what is kept is out of date, and until when it is fresh.
+fn freshness(kept: &mut Kept<'_>, now: Timestamp) -> Result<(Option<Timestamp>, Option<Timestamp>), Error> {
+    match belief::recall(kept, now) {
+        Ok(trusted) => Ok((None, trusted.as_ref().and_then(fresh_until))),
+        Err(belief::Error::Stale { since, .. }) => Ok((Some(since), None)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What another user may not read is unknown, and no reason to say nothing at all.
+fn readable<T>(read: Result<T, install::Error>) -> Result<Option<T>, install::Error> {
+    match read {
+        Err(install::Error::Files(error) | install::Error::Record(record::Error::Files(error)))
+            if error.kind() == ErrorKind::PermissionDenied =>
+        {
+            Ok(None)
+        }
+        read => read.map(Some),
+    }
 }
 
 /// When the first of the documents that a check needs expires.

@@ -1,6 +1,6 @@
 //! The three verbs together: install, update, and what comes between.
 
-use updraft_client::{Class, Error, Pin, Source, Updater, Verdict, install};
+use updraft_client::{Class, Error, Pin, Source, Updater, Verdict, home, install};
 use updraft_testkit::{SimRepo, TreeFixture, clock};
 
 use crate::support::{Device, Server, available, demo, publish};
@@ -192,4 +192,110 @@ fn what_is_damaged_is_found_and_fetched_again() {
     assert!(updater.verify(&()).unwrap().is_sound());
     let blobs = server.take_asked().iter().filter(|asked| asked.key.contains("/blobs/")).count();
     assert_eq!(blobs, 2, "only what is damaged is fetched");
+}
+
+/// Options that leave a release to be confirmed.
+fn awaiting(device: &Device) -> install::Options {
+    install::Options { confirm: install::Confirm::Await { since: device.now }, ..Default::default() }
+}
+
+/// `watch --health` was killed during the health command. The release that nobody had confirmed was "current", and the
+/// one after it was downloaded whole before it was refused, at every round.
+#[test]
+fn nothing_is_downloaded_while_a_release_waits_for_its_confirmation() {
+    let server = demo(&first());
+    let device = Device::installed(&server);
+    publish(&server, "1.1.0", &second());
+    let mut updater = device.open();
+    let update = available(updater.check(device.now).unwrap());
+    let staged = updater.download(&update, &()).unwrap();
+    updater.apply(staged, &awaiting(&device), device.now).unwrap();
+    publish(&server, "1.2.0", &second().with("late", "x"));
+    let update = available(updater.check(device.now).unwrap());
+    server.take_asked();
+    let error = updater.download(&update, &()).unwrap_err();
+    assert!(matches!(error, Error::Install(install::Error::Unconfirmed { .. })), "{error}");
+    assert_eq!(server.take_asked(), []);
+    updater.confirm().unwrap();
+    drop(updater);
+    assert_eq!(device.update().unwrap().to.version.as_str(), "1.2.0");
+}
+
+/// Installs once more, over what is there.
+fn install_again(device: &Device, adopt: bool) -> Result<Updater, Error> {
+    let options = updraft_client::InstallOptions { adopt, ..device.install_options() };
+    Updater::install(&device.dir(), options)
+}
+
+/// Three errors said "install again with --adopt", and `install` answered "is installed there already".
+#[test]
+fn an_installation_that_lost_its_papers_is_adopted() {
+    let damage: [(&str, fn(&Device)); 5] = [
+        ("record", |device| std::fs::write(device.own("record"), "rubbish").unwrap()),
+        ("settings", |device| std::fs::remove_file(device.own("settings.json")).unwrap()),
+        ("roots", |device| std::fs::remove_dir_all(device.own("trust")).unwrap()),
+        ("record and settings", |device| {
+            std::fs::write(device.own("record"), "rubbish").unwrap();
+            std::fs::remove_file(device.own("settings.json")).unwrap();
+        }),
+        ("record, with a release in the slot", |device| {
+            publish(&device.server, "1.1.0", &second());
+            device.update().unwrap();
+            std::fs::write(device.own("record"), "rubbish").unwrap();
+        }),
+    ];
+    for (what, damage) in damage {
+        let server = demo(&first());
+        let device = Device::installed(&server);
+        damage(&device);
+        let error = install_again(&device, false).expect_err(what);
+        assert!(error.to_string().contains("install again with --adopt"), "{what}: {error}");
+        server.take_asked();
+        let mut updater = install_again(&device, true).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let update = available(updater.check(device.now).unwrap());
+        let staged = updater.download(&update, &()).unwrap();
+        updater.apply(staged, &install::Options::default(), device.now).unwrap();
+        assert!(updater.verify(&()).unwrap().is_sound(), "{what}");
+        let blobs = server.take_asked().iter().filter(|asked| asked.key.contains("/blobs/")).count();
+        assert_eq!(blobs, 0, "{what}: every file is here already");
+        assert!(device.own("backup/lost/record").is_file(), "{what}");
+    }
+}
+
+#[test]
+fn what_is_sound_is_not_installed_over() {
+    let server = demo(&first());
+    let device = Device::installed(&server);
+    for adopt in [false, true] {
+        let error = install_again(&device, adopt).unwrap_err();
+        assert!(matches!(error, Error::Home(home::Error::Installed { .. })), "{error}");
+    }
+    assert_eq!(device.open().status(device.now).unwrap().version.unwrap().as_str(), "1.0.0");
+}
+
+/// `status` made the folders that it looked into, and failed for every user who could not.
+#[test]
+fn who_only_looks_makes_nothing() {
+    let server = demo(&first());
+    let device = Device::installed(&server);
+    std::fs::remove_dir_all(device.own("trust")).unwrap();
+    let status = updraft_client::status(&device.dir(), device.now).unwrap();
+    assert_eq!((status.version.unwrap().as_str(), status.fresh_until), ("1.0.0", None));
+    assert!(!device.own("trust").exists());
+}
+
+/// A parent directory without the right to read it, and a name that leaves no room for the suffix, ended in a bare
+/// message of the system, though the home could lie inside.
+#[test]
+fn a_home_that_cannot_lie_beside_lies_inside() {
+    let server = demo(&first());
+    let device = Device::new(&server);
+    let dir = device.dir().with_file_name("n".repeat(250));
+    let mut updater = Updater::install(&dir, device.install_options()).unwrap();
+    let update = available(updater.check(device.now).unwrap());
+    let staged = updater.download(&update, &()).unwrap();
+    updater.apply(staged, &install::Options::default(), device.now).unwrap();
+    assert_eq!(updater.home().place(), home::Place::Inside);
+    drop(updater);
+    assert!(Updater::open(&dir, device.options()).unwrap().verify(&()).unwrap().is_sound());
 }
