@@ -13,7 +13,7 @@ mod watch;
 use updraft_client::error::{Class, Error};
 
 use args::Command;
-use ui::{Exit, warn};
+use ui::{Exit, printable, warn};
 
 /// Does what the command line says and tells how it ended.
 pub fn run(command: Command) -> Exit {
@@ -28,10 +28,27 @@ pub fn run(command: Command) -> Exit {
         Command::Watch(args) => watch::run(&args),
         Command::Run(args) => start::run(&args),
     };
-    outcome.unwrap_or_else(|error| {
-        warn(format_args!("error: {error:#}"));
-        exit_of(&error)
-    })
+    outcome.unwrap_or_else(|error| tell_error(&error))
+}
+
+/// Says what went wrong; returns the exit code for it.
+fn tell_error(error: &anyhow::Error) -> Exit {
+    warn(format_args!("error: {}", text_of(error)));
+    exit_of(error)
+}
+
+/// An error and what caused it, each said once: many errors of the library say their cause themselves. Part of the text
+/// may come from a server or a file name.
+fn text_of(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    printable(&text)
 }
 
 /// The exit code that an error stands for.
@@ -41,5 +58,22 @@ fn exit_of(error: &anyhow::Error) -> Exit {
         Some(Class::Unreachable) => Exit::Unreachable,
         Some(Class::Verification) => Exit::Verification,
         Some(Class::Other) | None => Exit::Error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+
+    /// A damaged record was told twice, for its error says its cause and has it as its source, too.
+    #[test]
+    fn a_cause_is_said_once() {
+        let source = updraft_client::record::Error::Damaged("torn".to_owned());
+        let said_twice = updraft_client::home::Error::Record { file: "r".into(), source };
+        let text = text_of(&updraft_client::Error::from(said_twice).into());
+        assert_eq!(text.matches("torn").count(), 1, "{text}");
+        let error = Err::<(), _>(std::io::Error::other("no\u{1b}[2J")).context("cannot start x").unwrap_err();
+        assert_eq!(text_of(&error), "cannot start x: no\u{fffd}[2J");
     }
 }
