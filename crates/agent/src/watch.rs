@@ -1,26 +1,26 @@
 //! `watch`: checks from time to time, takes what is new, and goes back when it does not work.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use updraft_client::check::Verdict;
-use updraft_client::install::{Confirm, Options};
+use updraft_client::install::{Confirm, Confirmation, Options};
+use updraft_client::updater::Updater;
 
 use crate::commands::{open, open_options, take};
 use crate::ui::{Exit, say, warn};
-use crate::{args, say};
+use crate::{args, say, tell_error};
 
 pub(crate) fn run(args: &args::Watch) -> anyhow::Result<Exit> {
     let mut round = 0u64;
     loop {
         // A check that fails is said and tried again: a device whose server is away keeps running what it has.
-        if let Err(error) = once(args) {
-            warn(format_args!("error: {error:#}"));
-        }
+        let exit = once(args).map_or_else(|error| tell_error(&error), |()| Exit::Done);
         round += 1;
         if args.checks.is_some_and(|checks| round >= checks) {
-            return Ok(Exit::Done);
+            return Ok(exit);
         }
         std::thread::sleep(pause(args.every));
     }
@@ -29,6 +29,14 @@ pub(crate) fn run(args: &args::Watch) -> anyhow::Result<Exit> {
 fn once(args: &args::Watch) -> anyhow::Result<()> {
     let now = Timestamp::now();
     let mut updater = open(&args.dir, open_options(None, Some(&args.fetching))?)?;
+    // This program may have been stopped between an update and the end of its health command.
+    if let Confirmation::Awaited { .. } = confirmation(&updater)? {
+        match &args.health {
+            Some(health) => settle(&mut updater, &args.dir, health)?,
+            // Somebody else said `--await-confirm`, and `run` may be trying it at this moment: not ours to judge.
+            None => warn("the installed release waits for `confirm` or `rollback`; nothing newer is taken before that"),
+        }
+    }
     let Verdict::Available(update) = updater.check(now)? else { return Ok(()) };
     if update.is_rejected() {
         // It was rolled back from here before: taking it again by itself would go round in circles.
@@ -37,11 +45,22 @@ fn once(args: &args::Watch) -> anyhow::Result<()> {
     let confirm = if args.health.is_some() { Confirm::Await { since: now } } else { Confirm::Now };
     let applied = take(&mut updater, &update, &Options { confirm, ..Options::default() })?;
     say::applied("updated to", &applied, false)?;
-    let Some(health) = &args.health else { return Ok(()) };
-    let status = Command::new("sh").arg("-c").arg(health).current_dir(&args.dir).status()?;
+    match &args.health {
+        Some(health) => settle(&mut updater, &args.dir, health),
+        None => Ok(()),
+    }
+}
+
+fn confirmation(updater: &Updater) -> Result<Confirmation, updraft_client::Error> {
+    Ok(updraft_client::install::confirmation(updater.home())?)
+}
+
+/// Asks the health command about the release that waits for its confirmation, and confirms or rejects it.
+fn settle(updater: &mut Updater, dir: &Path, health: &str) -> anyhow::Result<()> {
+    let status = Command::new("sh").arg("-c").arg(health).current_dir(dir).status()?;
     if status.success() {
         updater.confirm()?;
-        say(format_args!("{} is confirmed", applied.to));
+        say("the new release is healthy, and confirmed");
     } else {
         warn(format_args!("the health command ended with {status}: going back"));
         let back = updater.reject()?;
