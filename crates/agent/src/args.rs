@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use updraft_client::Source;
 use updraft_core::digest::Sha256;
 use updraft_core::name::{ChannelName, Platform};
 
@@ -87,8 +88,8 @@ pub struct Install {
     /// Where to install; created when missing
     pub dir: PathBuf,
     /// The app: http(s)://HOST/apps/NAME
-    #[arg(long, value_name = "URL", required_unless_present = "from", conflicts_with = "from")]
-    pub url: Option<String>,
+    #[arg(long, value_name = "URL", required_unless_present = "from", conflicts_with = "from", value_parser = Source::url)]
+    pub url: Option<Source>,
     /// The app's files in a folder instead, such as a USB stick: FOLDER/apps/NAME
     #[arg(long, value_name = "FOLDER")]
     pub from: Option<PathBuf>,

@@ -22,9 +22,9 @@ const TRIES_MAX: u32 = 3;
 const ROOT_FILE_LEN_MAX: u64 = 512_000;
 
 pub(crate) fn install(args: args::Install) -> anyhow::Result<Exit> {
-    let source = match (&args.url, &args.from) {
-        (Some(url), _) => Source::url(url)?,
-        (None, Some(folder)) => Source::folder(folder)?,
+    let source = match (args.url, &args.from) {
+        (Some(url), _) => url,
+        (None, Some(folder)) => from_folder(folder)?,
         (None, None) => anyhow::bail!("name the app with --url, or a folder that holds it with --from"),
     };
     let mut options = InstallOptions::new(source, pin(&args.pin)?);
@@ -42,6 +42,11 @@ pub(crate) fn install(args: args::Install) -> anyhow::Result<Exit> {
     let applied = take(&mut updater, &update, &Options { adopt: args.adopt, ..Options::default() })?;
     say::installed(&args.dir, &applied, args.json)?;
     Ok(Exit::Done)
+}
+
+/// The library's own error, which has a class and so an exit code: a stick that is pulled out is unreachable.
+fn from_folder(folder: &Path) -> Result<Source, updraft_client::Error> {
+    Ok(Source::folder(folder)?)
 }
 
 fn pin(args: &args::Pin) -> anyhow::Result<Pin> {
@@ -63,7 +68,7 @@ fn read_bounded(path: &Path, max: u64) -> anyhow::Result<Vec<u8>> {
 
 /// How to open an installed directory: asking `from` where that is given, fetching as the arguments say.
 pub(crate) fn open_options(from: Option<&Path>, fetching: Option<&args::Fetching>) -> anyhow::Result<OpenOptions> {
-    let mut options = OpenOptions { from: from.map(Source::folder).transpose()?, ..OpenOptions::default() };
+    let mut options = OpenOptions { from: from.map(from_folder).transpose()?, ..OpenOptions::default() };
     if let Some(fetching) = fetching {
         options.jobs = usize::from(fetching.jobs);
         options.bytes_per_sec = fetching.limit_rate;
