@@ -9,9 +9,11 @@
 //! - `survey`: what is really there; `change`: what to do about it, as a value; `switch`: the whole, in order;
 //! - `maker`: the new files; `foreign`: everybody else's;
 //! - `exchange`, `journal`: the two ways, up to the point of no return and over it; `intent`: that point, on disk;
+//!   `allowed`: what is asked before it;
 //! - `finish`: what the home does after that; `state`: whether the new release is good;
 //! - `disk`: every change to the disk, by one gate.
 
+mod allowed;
 mod change;
 mod disk;
 mod error;
@@ -205,11 +207,10 @@ pub fn recover(home: &mut Home) -> Result<Recovered, Error> {
         None => Recovered::Nothing,
     };
     disk::sweep_scratch(folder)?;
-    if State::read(folder)?.confirmation == Confirmation::Confirmed {
-        finish::bring_late(home)?;
+    finish::bring_late(home)?;
+    // What could not be brought anywhere stays.
+    if State::read(folder)?.confirmation == Confirmation::Confirmed && !finish::is_deleted(home) {
         finish::discard(folder, OLDER)?;
-    } else {
-        finish::bring_late(home)?;
     }
     finish::sweep(home);
     Ok(recovered)

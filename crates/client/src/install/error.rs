@@ -55,6 +55,20 @@ pub enum Error {
         /// The file.
         path: RelPath,
     },
+    /// What was copied to another file system reads back otherwise.
+    #[error("'{}' was copied and reads back with other content: the disk may be failing; run the update again", path.display())]
+    Unsound {
+        /// The file, relative to the installed directory.
+        path: PathBuf,
+    },
+    /// This process may not do what the update needs.
+    #[error("'{}' {reason}: nothing was changed", path.display())]
+    Denied {
+        /// What may not be changed.
+        path: PathBuf,
+        /// Why, and what to do.
+        reason: &'static str,
+    },
     /// A mount is where the release has a file.
     #[error("'{}' is a mount point, and the release has a file there: unmount it and run the update again", path.display())]
     MountInTheWay {
@@ -126,6 +140,7 @@ impl Error {
         match self {
             Self::Files(source) | Self::Full { source } => Some(source.kind()),
             Self::Read { source, .. } => Some(source.kind()),
+            Self::Denied { .. } => Some(io::ErrorKind::PermissionDenied),
             #[cfg(test)]
             Self::Injected(number) => Some(io::Error::from_raw_os_error(*number).kind()),
             _ => None,

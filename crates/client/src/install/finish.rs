@@ -29,9 +29,16 @@ pub(super) fn write_new_record(stage: &Dir, record: &Record) -> Result<(), Error
     disk::write_atomic(stage, Path::new(RECORD_NEW), &record.encode(), 0o644)
 }
 
+/// The record that the installed directory will have; `None` when it is the home's already.
+pub(super) fn read_new_record(stage: &Dir) -> Result<Option<Record>, Error> {
+    Ok(Record::read(stage, Path::new(RECORD_NEW))?)
+}
+
 /// Makes the home follow.
 pub(super) fn finish(home: &Home, mut ending: Ending) -> Result<Applied, Error> {
     let folder = home.folder();
+    // Somebody may have deleted it: what is in the home must still come to an end.
+    disk::create_all(home.dir())?;
     if folder.stat(Path::new(STAGE))?.is_some() {
         let stage = folder.open_dir(Path::new(STAGE))?;
         disk::remove_all(&stage, Path::new(NEW))?;
@@ -85,6 +92,9 @@ fn swap_records(folder: &Dir, stage: &Dir) -> Result<(), Error> {
 
 /// Brings over what is foreign in the old directory of `slot`; returns what went to the backup at `backup` in `backup_dir`.
 fn bring_from(home: &Home, slot: &Path, backup: PathBuf, backup_dir: &Dir) -> Result<Vec<String>, Error> {
+    if is_deleted(home) {
+        return Ok(Vec::new());
+    }
     let slot = home.folder().open_dir(slot)?;
     let Some(mut carried) = Carried::read(&slot)? else { return Ok(Vec::new()) };
     if slot.stat(Path::new(TREE))?.is_none() {
@@ -111,6 +121,12 @@ fn bring_from(home: &Home, slot: &Path, backup: PathBuf, backup_dir: &Dir) -> Re
         carried.write(&slot)?;
     }
     Ok(brought.displaced.iter().map(|path| path.display().to_string()).collect())
+}
+
+/// Whether somebody deleted the installed directory: then there is nothing to bring anything to, until an update or a
+/// rollback makes it again.
+pub(super) fn is_deleted(home: &Home) -> bool {
+    matches!(Dir::open(home.dir()), Err(error) if error.kind() == std::io::ErrorKind::NotFound)
 }
 
 /// Brings over what was written to old directories since. Part of every run that may change anything.
@@ -214,6 +230,9 @@ pub(super) fn discard(folder: &Dir, name: &str) -> Result<(), Error> {
 pub(super) fn sweep(home: &Home) {
     let folder = home.folder();
     let Ok(trash) = folder.open_dir(Path::new(TRASH)) else { return };
+    if is_deleted(home) {
+        return;
+    }
     for entry in trash.entries().unwrap_or_default() {
         let at = Path::new(TRASH).join(&entry.name);
         let brought = bring_late_from(home, &at);

@@ -87,6 +87,17 @@ pub(super) enum Op {
     },
 }
 
+impl Op {
+    /// What it changes, relative to the installed directory.
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Self::Aside { path, .. } => path,
+            Self::Remove { path, .. } | Self::RemoveDir { path } => Path::new(path.as_str()),
+            Self::MakeDir { path, .. } | Self::Place { path, .. } => Path::new(path.as_str()),
+        }
+    }
+}
+
 /// Enough of what `stat` says to know a file again, however many names it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Was {

@@ -4,8 +4,8 @@
 //! what changes in `stage/tree`. Then the list of operations is written and synced: that is the commit. [`forward`] does
 //! them, now or after a crash; each can be done again, and needs no room on the disk but for names.
 //!
-//! A file that belongs into another mount inside `DIR` cannot be renamed there from the home, so it lies ready at the top
-//! of that mount, under a name of ours.
+//! A file that belongs into another mount cannot be renamed there from the home, so it lies ready at the top of that mount
+//! (inside `DIR`, or `DIR` itself), under a name of ours.
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
@@ -22,8 +22,8 @@ use super::intent::{Ending, Intent, Op, Rotate, Was, Work};
 use super::maker::{self, Maker, Placed};
 use super::survey::{self, Found};
 use super::switch::Switch;
-use super::{Error, disk, finish, mounts};
-use crate::home::Home;
+use super::{Error, allowed, disk, finish, mounts};
+use crate::home::{Home, Place};
 
 pub(super) const NEW: &str = "new";
 /// How the name of a file begins that lies ready in a mount inside `DIR`.
@@ -37,7 +37,7 @@ pub(super) fn run(home: &Home, switch: &mut Switch<'_>, mut ending: Ending) -> R
     for name in [NEW, TREE] {
         disk::create_dir(&stage, Path::new(name), 0o700)?;
     }
-    let mounted = mounts::below(home.dir());
+    let mounted = apart(home)?;
     let mut ops = clearing(switch, &mounted)?;
     prepare_backup(&ops, &stage)?;
     ops.extend(making(switch, &stage, &mounted)?);
@@ -49,11 +49,30 @@ pub(super) fn run(home: &Home, switch: &mut Switch<'_>, mut ending: Ending) -> R
     disk::sync(&stage)?;
     disk::sync(folder)?;
 
+    // From the commit on it only goes forward: what will be refused then must be refused now.
+    allowed::check(switch.dir, &ops)?;
     let intent = Intent::new(Work::Journal(ops), ending);
     intent.write(folder)?;
     let Work::Journal(ops) = &intent.work else { unreachable!("it was just made of a list") };
     forward(home, ops)?;
     Ok(intent)
+}
+
+/// Where a file cannot be renamed to from the home, outermost first: the mounts inside `DIR`, and all of it (the empty
+/// path) when it is a mount that its home is not in, or they lie on two file systems for any other reason.
+fn apart(home: &Home) -> Result<Vec<PathBuf>, Error> {
+    let mut found = mounts::below(home.dir());
+    let folder = home.folder();
+    let alone = home.place() == Place::Beside && mounts::is_one(home.dir());
+    let installed = match Dir::open(home.dir()) {
+        Ok(dir) => Some(dir.stat_self()?.device),
+        Err(_) => None,
+    };
+    let elsewhere = installed.is_some_and(|device| folder.stat_self().is_ok_and(|stat| stat.device != device));
+    if alone || elsewhere || mounts::is_one(folder.path()) {
+        found.insert(0, PathBuf::new());
+    }
+    Ok(found)
 }
 
 /// What has to go before anything new can come.
@@ -185,21 +204,28 @@ fn save(dir: &Dir, at: &Path, stat: &Stat, slot: &Dir) -> Result<bool, Error> {
         Err(error) if !error.is_unsupported() => return Err(error),
         Err(_) => {}
     }
+    copy_like(dir, at, stat, slot, at).map(|copied| !copied)
+}
+
+/// Copies a file with all its attributes, or makes the same link again; whether there are bytes to sync then. A socket or
+/// the like in the place of a file goes to the backup, and is no part of a release.
+fn copy_like(dir: &Dir, at: &Path, stat: &Stat, to_dir: &Dir, to: &Path) -> Result<bool, Error> {
     match stat.kind {
         EntryKind::File => {
-            disk::copy(dir, at, slot, at, stat.mode | 0o600)?;
-            disk::inherit(dir, at, &slot.open_file(at)?)?;
-            maker::ensure_mode(slot, at, stat.mode)?;
-            Ok(false)
+            disk::copy(dir, at, to_dir, to, stat.mode | 0o600)?;
+            disk::inherit(dir, at, &to_dir.open_file(to)?)?;
+            maker::ensure_mode(to_dir, to, stat.mode)?;
+            Ok(true)
         }
-        EntryKind::Symlink => disk::symlink(slot, &dir.read_link(at)?, at).map(|()| true),
-        // A socket or the like in the place of a file: it goes to the backup, and is no part of a release.
-        _ => Ok(true),
+        EntryKind::Symlink => disk::symlink(to_dir, &dir.read_link(at)?, to).map(|()| false),
+        _ => Ok(false),
     }
 }
 
 /// Does the operations; all that they did is durable when this returns. May be called again after a crash.
 pub(super) fn forward(home: &Home, ops: &[Op]) -> Result<(), Error> {
+    // Somebody may have deleted it since the commit.
+    disk::create_all(home.dir())?;
     let dir = home.open_dir()?;
     let stage = home.folder().open_dir(Path::new(STAGE))?;
     let new = stage.open_dir(Path::new(NEW))?;
@@ -207,13 +233,7 @@ pub(super) fn forward(home: &Home, ops: &[Op]) -> Result<(), Error> {
     let mut touched = BTreeSet::new();
     for op in ops {
         hands.do_one(op)?;
-        let path = match op {
-            Op::Aside { path, .. } => path.as_path(),
-            Op::Remove { path, .. } | Op::RemoveDir { path } | Op::MakeDir { path, .. } | Op::Place { path, .. } => {
-                Path::new(path.as_str())
-            }
-        };
-        touched.insert(path.parent().map(Path::to_owned).unwrap_or_default());
+        touched.insert(op.path().parent().map(Path::to_owned).unwrap_or_default());
     }
     touched.iter().try_for_each(|at| disk::sync_if_dir(&dir, at))?;
     hands.backup.sync()?;
@@ -272,6 +292,7 @@ impl Hands<'_> {
             Some(stat) => self.set_aside(at, &stat)?,
             None => {}
         }
+        self.make_parents(at)?;
         disk::create_dir(self.dir, at, mode)?;
         disk::inherit(self.dir, Path::new(""), self.dir.open_dir(at)?.as_file())?;
         maker::ensure_mode(self.dir, at, mode)
@@ -286,7 +307,55 @@ impl Hands<'_> {
             Some(stat) if was != Some(Was::of(&stat)) => self.set_aside(at, &stat)?,
             _ => {}
         }
-        disk::rename(from_dir, from, self.dir, at)
+        self.make_parents(at)?;
+        match disk::rename(from_dir, from, self.dir, at) {
+            Err(error) if error.io_kind() == Some(ErrorKind::CrossesDevices) => self.copy_over(from_dir, from, at),
+            placed => placed,
+        }
+    }
+
+    /// Puts the file at `from` to `at` on another file system: what was mounted after the commit, and what no table of
+    /// mounts shows. It takes the place of what is there in one step, as a renamed one would.
+    fn copy_over(&self, from_dir: &Dir, from: &Path, at: &Path) -> Result<(), Error> {
+        let Some(stat) = from_dir.stat(from)? else { return Ok(()) };
+        let temp = at.with_file_name(format!("{READY}copy"));
+        disk::remove_all(self.dir, &temp)?;
+        if copy_like(from_dir, from, &stat, self.dir, &temp)? {
+            disk::sync_at(self.dir, &temp)?;
+            let content = |dir, at| Ok::<_, Error>(survey::hash(dir, at)?.map(|(content, _)| content));
+            if content(from_dir, from)? != content(self.dir, &temp)? {
+                return Err(Error::Unsound { path: at.to_owned() });
+            }
+        }
+        disk::rename(self.dir, &temp, self.dir, at)?;
+        disk::sync_if_dir(self.dir, at.parent().unwrap_or(Path::new("")))?;
+        disk::remove_file(from_dir, from)
+    }
+
+    /// Makes the directories above `at` that somebody removed since the commit, and moves what took their place out of
+    /// the way: otherwise an update that is committed could never end.
+    fn make_parents(&self, at: &Path) -> Result<(), Error> {
+        let parent = at.parent().unwrap_or(Path::new(""));
+        if self.dir.stat(parent)?.is_some_and(|stat| stat.kind == EntryKind::Dir) {
+            return Ok(());
+        }
+        let release = finish::read_new_record(self.backup.dir)?;
+        let mut above: Vec<&Path> = parent.ancestors().filter(|at| !at.as_os_str().is_empty()).collect();
+        above.reverse();
+        for at in above {
+            match self.dir.stat(at)? {
+                Some(stat) if stat.kind == EntryKind::Dir => continue,
+                Some(stat) => self.set_aside(at, &stat)?,
+                None => {}
+            }
+            let wanted = survey::rel(at).and_then(|at| release.as_ref()?.tree.get(&at).cloned());
+            let mode = if let Some(Kind::Dir { mode }) = wanted { mode } else { 0o755 };
+            disk::create_dir(self.dir, at, mode)?;
+            disk::inherit(self.dir, Path::new(""), self.dir.open_dir(at)?.as_file())?;
+            maker::ensure_mode(self.dir, at, mode)?;
+            disk::sync_if_dir(self.dir, at.parent().unwrap_or(Path::new("")))?;
+        }
+        Ok(())
     }
 
     /// Moves what nobody expected there to the backup; from another mount, out of the way beside itself.
@@ -314,7 +383,7 @@ impl Hands<'_> {
 
 /// Removes what lies ready in mounts for an update that will not be.
 pub(super) fn sweep_mounts(home: &Home) -> Result<(), Error> {
-    for mount in mounts::below(home.dir()) {
+    for mount in apart(home)? {
         let open = match home.open_dir()?.open_dir(&mount) {
             Ok(open) => open,
             // A mount of another user, or one that is gone again: nothing of ours is in it.

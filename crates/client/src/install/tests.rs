@@ -189,6 +189,30 @@ fn skipped(reason: &str) {
     let _ = writeln!(std::io::stderr(), "skipped: {reason}");
 }
 
+const NOBODY: u32 = 65_534;
+
+/// Runs `run` on a thread that is nobody, when the tests run as root: rights belong to a thread.
+fn as_nobody<T: Send>(run: impl FnOnce() -> T + Send) -> T {
+    use rustix::fs::{Gid, Uid};
+    use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+    let nobody = || {
+        let (user, group) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
+        set_thread_groups(&[]).unwrap();
+        set_thread_res_gid(group, group, group).unwrap();
+        set_thread_res_uid(user, user, user).unwrap();
+        run()
+    };
+    std::thread::scope(|scope| scope.spawn(nobody).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// Gives `at` and everything in it to a user.
+fn give_all(at: &Path, user: u32) {
+    std::os::unix::fs::lchown(at, Some(user), Some(user)).unwrap();
+    if at.symlink_metadata().unwrap().is_dir() {
+        fs::read_dir(at).unwrap().for_each(|entry| give_all(&entry.unwrap().path(), user));
+    }
+}
+
 /// Lets a file be older than the tick of the file system's clock.
 fn age(at: &Path) {
     let file = fs::File::open(at).unwrap();

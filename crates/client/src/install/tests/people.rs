@@ -230,3 +230,72 @@ fn only_a_changed_mode_is_put_right() {
         device.assert_holds(&new, &[]);
     }
 }
+
+/// The story: an update that began without asking committed its journal, and was then refused its first change in a
+/// directory of another user. It could go neither on nor back, and every start failed the same way.
+#[test]
+fn what_may_not_be_changed_is_refused_before_the_commit() {
+    if !rustix::process::geteuid().is_root() {
+        return skipped("only root can give a directory to another user");
+    }
+    let old = TreeFixture::of(&[("lib/a", "1"), ("lib/gone", "1"), ("x", "1")]);
+    let new = TreeFixture::of(&[("lib/a", "2"), ("x", "2")]);
+    let mut device = Device::with(true, "1.0", &old);
+    give_all(device.temp.path(), NOBODY);
+    std::os::unix::fs::chown(device.path("lib"), Some(0), Some(0)).unwrap();
+    let staged = device.stage("2.0", &new).unwrap();
+    let error = as_nobody(|| apply(device.home(), staged, &Options::default())).unwrap_err();
+    assert!(matches!(&error, Error::Denied { path, .. } if *path == device.path("lib")), "{error}");
+    device.assert_holds(&old, &[]);
+    assert_eq!(device.restart(), Recovered::Nothing);
+    std::os::unix::fs::chown(device.path("lib"), Some(NOBODY), Some(NOBODY)).unwrap();
+    let staged = device.stage("2.0", &new).unwrap();
+    as_nobody(|| apply(device.home(), staged, &Options::default())).unwrap();
+    device.assert_holds(&new, &[]);
+}
+
+/// The story: the machine died after the commit, and before the next start somebody deleted a directory of the release, put
+/// something else in its place, or deleted all of `DIR`. The journal wanted to rename into what was not there, for ever.
+#[test]
+fn a_directory_that_is_gone_after_the_commit_is_made_again() {
+    let old = TreeFixture::of(&[("lib/deep/a", "1"), ("x", "1")]);
+    let new = TreeFixture::of(&[("lib/deep/a", "2"), ("x", "2")]);
+    for damage in ["lib", "lib as a link", ""] {
+        let mut device = Device::with(true, "1.0", &old);
+        let staged = device.stage("2.0", &new).unwrap();
+        let _ = fault::with(fault::Fault::Die, 0, Some("rename"), || apply(device.home(), staged, &Options::default()));
+        assert!(device.folder("journal").exists());
+        fs::remove_dir_all(device.path(damage.split(' ').next().unwrap())).unwrap();
+        if damage == "lib as a link" {
+            std::os::unix::fs::symlink("elsewhere", device.path("lib")).unwrap();
+        }
+        assert!(matches!(device.restart(), Recovered::Forward(_)), "{damage}");
+        device.assert_holds(&new, &[]);
+    }
+}
+
+/// The story: somebody deleted the whole installed directory. What is foreign in the old one could not be brought to what
+/// was not there, so every start failed, and neither an update nor a rollback could bring the files back.
+#[test]
+fn a_deleted_directory_comes_back_with_the_next_switch() {
+    let (old, new) = pair();
+    let mut device = Device::with(false, "1.0", &old);
+    device.apply("2.0", &new, &Options::default()).unwrap();
+    fs::remove_dir_all(device.dir()).unwrap();
+    assert_eq!(device.restart(), Recovered::Nothing);
+    device.apply("2.0", &new, &Options::default()).unwrap();
+    device.assert_holds(&new, &[]);
+    fs::remove_dir_all(device.dir()).unwrap();
+    device.restart();
+    rollback(device.home(), &Options::default()).unwrap();
+    assert_eq!(device.version().as_deref(), Some("1.0"));
+
+    // And right after the swap, before the home has followed.
+    let mut device = Device::with(false, "1.0", &old);
+    let staged = device.stage("2.0", &new).unwrap();
+    let _ = fault::with(fault::Fault::Die, 0, Some("rename"), || apply(device.home(), staged, &Options::default()));
+    assert!(device.folder("stage").exists());
+    fs::remove_dir_all(device.dir()).unwrap();
+    assert!(matches!(device.restart(), Recovered::Forward(_)));
+    assert_eq!(device.version().as_deref(), Some("2.0"));
+}

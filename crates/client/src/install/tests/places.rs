@@ -127,3 +127,55 @@ fn a_mount_inside_that_the_release_has_files_in() {
         device.home = None;
     }
 }
+
+/// The story: installed with the home beside it, and only then a volume was mounted on `DIR`. Only mounts *below* `DIR` had
+/// their files laid ready in them, so everything waited in the home, on the other file system: the journal was committed,
+/// files that leave were removed, and then the first rename was refused, at every start again.
+#[test]
+fn a_volume_that_is_mounted_on_the_directory_later() {
+    let (old, new) = pair();
+    let mut device = Device { temp: tempfile::tempdir().unwrap(), in_place: false, home: None };
+    device.home = Some(Home::create(&device.dir(), &device.settings()).unwrap());
+    let Some(_mount) = Mount::new(device.dir()) else { return };
+    assert_eq!(device.home().place(), Place::Beside);
+    device.apply("1.0", &old, &Options::default()).unwrap();
+    device.assert_holds(&old, &[]);
+    fs::write(device.path("foreign"), "f").unwrap();
+    let foreign = [("foreign", "f")];
+    for at in (0..).step_by(9) {
+        let staged = device.stage("2.0", &new).unwrap();
+        let (applied, ..) =
+            fault::with(fault::Fault::Die, at, None, || apply(device.home(), staged, &Options::default()));
+        device.restart();
+        match device.version().as_deref() {
+            Some("1.0") => device.assert_holds(&old, &foreign),
+            _ => {
+                device.assert_holds(&new, &foreign);
+                rollback(device.home(), &Options::default()).unwrap();
+                device.assert_holds(&old, &foreign);
+            }
+        }
+        if applied.is_ok() {
+            break;
+        }
+    }
+    device.home = None;
+}
+
+/// The same story, but the volume comes between the commit and the crash that interrupts what follows it.
+#[test]
+fn a_volume_that_is_mounted_after_the_commit() {
+    let old = TreeFixture::of(&[("data/a", "1"), ("x", "1")]);
+    let new = TreeFixture::of(&[("data/a", "2"), ("data/link@", "a"), ("x", "2")]);
+    let mut device = Device { temp: tempfile::tempdir().unwrap(), in_place: true, home: None };
+    device.home = Some(Home::create(&device.dir(), &device.settings()).unwrap());
+    device.apply("1.0", &old, &Options::default()).unwrap();
+    let staged = device.stage("2.0", &new).unwrap();
+    let _ = fault::with(fault::Fault::Die, 0, Some("rename"), || apply(device.home(), staged, &Options::default()));
+    assert!(device.folder("journal").exists());
+    let Some(_mount) = Mount::new(device.path("data")) else { return };
+    fs::set_permissions(device.path("data"), fs::Permissions::from_mode(0o755)).unwrap();
+    assert!(matches!(device.restart(), Recovered::Forward(_)));
+    device.assert_holds(&new, &[]);
+    device.home = None;
+}
