@@ -13,10 +13,15 @@ pub(super) async fn live() -> &'static str {
     "ok\n"
 }
 
-/// `GET /readyz`: devices can be sent here. The folder's release is out, and what the server signs is fresh.
+/// `GET /readyz`: devices can be sent here. Every app can be read, the folder's release is out, and what the server signs
+/// is fresh.
 pub(super) async fn ready(State(shared): State<Shared>) -> Result<&'static str, Error> {
     if let Some(seed) = &shared.seed {
         seed.release()?;
+    }
+    // Why is for the log: this answers anybody.
+    if let Some((app, _)) = shared.depot.broken().first() {
+        return Err(Error::not_ready(format!("app {app} cannot be served; the server's log says why")));
     }
     let now = Timestamp::now();
     for app in shared.depot.apps() {

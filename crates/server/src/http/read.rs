@@ -6,6 +6,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, Method, Response};
 use updraft_core::layout::{Key, Public};
+use updraft_core::name::AppName;
 
 use super::body::Body;
 use super::content::{Content, Keep, Source, Tag};
@@ -20,7 +21,7 @@ pub(super) async fn read(
     asked: &HeaderMap,
 ) -> Result<Response<Body>, Error> {
     let (Public::Head(app) | Public::FirstRoot(app) | Public::Timestamp(app) | Public::Immutable(app, _)) = place;
-    let view = depot.view(app).ok_or_else(|| Error::not_found(&format!("apps/{app}")))?;
+    let view = depot.view(app).ok_or_else(|| absent(depot, app))?;
     let content = match place {
         Public::Head(_) => mutable(view.head_bytes.clone(), "application/octet-stream"),
         Public::FirstRoot(_) => mutable(view.first_root.clone(), "application/json"),
@@ -28,6 +29,14 @@ pub(super) async fn read(
         Public::Immutable(_, key) => immutable(depot, &view, key).await?,
     };
     content.answer(method, asked)
+}
+
+/// Why there is no view of `app`. A device that hears "not found" may take its app for gone; a broken one comes back.
+fn absent(depot: &Depot, app: &AppName) -> Error {
+    if depot.broken().iter().any(|(broken, _)| broken == app) {
+        return Error::not_ready(format!("app {app} cannot be served now; the server's log says why"));
+    }
+    Error::not_found(&format!("apps/{app}"))
 }
 
 fn mutable(bytes: Bytes, kind: &'static str) -> Content {

@@ -1,6 +1,7 @@
 //! The status page and what the server says of itself.
 
 use updraft_core::Timestamp;
+use updraft_core::layout::Key;
 use updraft_core::release::Notes;
 use updraft_server::depot::{Depot, OnlineKeys, Options};
 use updraft_server::http::Access;
@@ -8,7 +9,7 @@ use updraft_server::seed::Seed;
 use updraft_server::store::Store;
 use updraft_testkit::TreeFixture;
 
-use crate::http_scene::{Publisher, Scene, demo, memory};
+use crate::http_scene::{Publisher, Scene, demo, memory, over};
 
 #[tokio::test]
 async fn the_status_page_tells_what_is_out_and_how_to_get_it() {
@@ -55,6 +56,22 @@ async fn alive_is_not_ready() {
     publisher.publish("0.0.1", &TreeFixture::of(&[("a", "x")]), Notes::default()).await;
     assert_eq!(scene.get("/readyz").await.status, 200);
     assert_eq!(Scene::empty().await.get("/readyz").await.status, 200, "a server without a folder is ready at once");
+}
+
+/// The story: a disk lost one file of an app. Devices heard 404, as if the app had never been; and the load balancer,
+/// which asked whether the server was ready, went on sending them.
+#[tokio::test]
+async fn a_broken_app_is_not_an_app_that_never_was() {
+    let store = Store::memory();
+    store.put(&Key::parse("apps/demo/head").unwrap(), "no head".into()).await.unwrap();
+    let scene = Scene::over(over(store).await, Access::default(), None);
+    for path in ["/apps/demo/head", "/apps/demo/root.json", "/apps/demo/tuf/timestamp.json", "/readyz"] {
+        let answer = scene.get(path).await;
+        assert_eq!((answer.status.as_u16(), answer.problem().as_str()), (503, "not-ready"), "{path}");
+        assert_eq!(answer.header("retry-after"), "5", "{path}");
+    }
+    assert_eq!(scene.get("/apps/other/head").await.status, 404);
+    assert_eq!(scene.get("/healthz").await.status, 200);
 }
 
 #[tokio::test]
