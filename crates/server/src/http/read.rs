@@ -53,6 +53,9 @@ async fn immutable(depot: &Depot, view: &View, key: &Key) -> Result<Content, Err
         },
     };
     let kind = if key.as_str().ends_with(".json") { "application/json" } else { "application/octet-stream" };
-    let tag = Tag::of_object(key.as_str(), source.len());
+    let tag = match &source {
+        Source::Memory(bytes) => Tag::of(bytes),
+        Source::Object(object) => Tag::of_object(key.as_str(), object.len()),
+    };
     Ok(Content { source, tag, keep: Keep::Immutable, kind, disposition: None })
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
+use updraft_core::digest::Digest;
 use updraft_core::layout::{self, Key};
 use updraft_core::release::Notes;
 use updraft_core::tree::stored::Encoding;
@@ -92,6 +93,11 @@ async fn what_never_changes_is_kept_for_ever_and_never_run() {
         assert_eq!(answer.header("content-length"), answer.body.len().to_string());
         let stored = scene.depot.store().read(&Key::parse(&path[1..]).unwrap(), 4 << 20).await.unwrap().unwrap().0;
         assert_eq!(answer.body, stored, "{path}");
+        // Metadata may come back under a name with other bytes of the same length, after a restore from a backup: what
+        // lies in memory anyway is tagged by its bytes.
+        if path.contains("/tuf/") {
+            assert_eq!(answer.header("etag"), format!("\"{}\"", &Digest::of(&stored).to_string()[..32]), "{path}");
+        }
     }
 }
 
