@@ -6,7 +6,7 @@ use updraft_core::Timestamp;
 use updraft_core::name::AppName;
 
 use super::commit::{Change, Outcome, TRIES};
-use super::sign::due_at;
+use super::sign::{due_at, later};
 use super::slot::Slot;
 use super::verify::Expiry;
 use super::{Depot, Error, Options, View, detached};
@@ -58,7 +58,7 @@ impl Depot {
             None => self.load_in_turn(slot).await?,
         };
         for _ in 0..TRIES {
-            if first_due(&view, self.inner.options) >= now {
+            if first_due(&view, self.inner.options) >= now && !outlives(&view, self.inner.options, now) {
                 return Ok(false);
             }
             // The publisher's part may have expired: devices then say so, and the server's part is not to blame.
@@ -69,6 +69,11 @@ impl Depot {
         }
         Err(Error::Conflict(format!("app {}: it changes too fast to renew", slot.name)))
     }
+}
+
+/// Whether the timestamp is good for longer than one that is signed now: the operator has shortened their lives.
+fn outlives(view: &View, options: Options, now: Timestamp) -> bool {
+    view.timestamp.expires.at() > later(now, options.timestamp_life_secs)
 }
 
 /// When the first of the online roles is due.

@@ -264,6 +264,20 @@ async fn online_roles_are_renewed_when_half_of_their_life_is_over() {
     Device::default().refresh(&store, clock::days(46)).await;
 }
 
+/// The story: an operator set a shorter lifetime, so that nobody could keep devices from news for long. The timestamp
+/// of before was far from due by the new measure, and lived on.
+#[tokio::test]
+async fn a_shorter_lifetime_holds_from_the_next_start() {
+    let (store, online) = (Store::memory(), OnlineKeys::memory());
+    let life = |hours: i64| Options { timestamp_life_secs: hours * 3_600, ..Options::default() };
+    let depot = Depot::open(store.clone(), online.clone(), life(90 * 24), clock::now()).await.unwrap();
+    create(&depot, clock::now()).await.unwrap();
+    assert_eq!(depot.view(&app()).unwrap().expires()["timestamp"], clock::days(90));
+    let depot = Depot::open(store, online, life(1), clock::hours(2)).await.unwrap();
+    assert_eq!(depot.view(&app()).unwrap().expires()["timestamp"], clock::hours(3));
+    assert!(depot.renew(clock::hours(2)).await.apps.is_empty(), "once is enough");
+}
+
 #[tokio::test]
 async fn a_server_that_slept_renews_when_it_wakes() {
     let (store, online) = with_one_release().await;
