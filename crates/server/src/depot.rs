@@ -74,6 +74,8 @@ struct Inner {
     trees: trees::Remembered,
     /// One collection at a time.
     collecting: tokio::sync::Mutex<()>,
+    /// One check at a time: each reads the whole store.
+    checking: tokio::sync::Mutex<()>,
 }
 
 /// Every app of a store. Clones are handles to the same depot.
@@ -106,6 +108,7 @@ impl Depot {
                 uploads: upload::Running::default(),
                 trees: trees::Remembered::default(),
                 collecting: tokio::sync::Mutex::new(()),
+                checking: tokio::sync::Mutex::new(()),
             }),
         };
         for name in names {

@@ -47,11 +47,13 @@ struct Check<'a> {
 }
 
 impl Depot {
-    /// Reads every object, compares it with its name, and follows every reference from every head.
+    /// Reads every object, compares it with its name, and follows every reference from every head. One check waits for
+    /// another to end.
     ///
     /// # Errors
     /// When the store cannot be listed. Objects that cannot be read are problems in the report.
     pub async fn fsck(&self, repair: Repair) -> Result<FsckReport, Error> {
+        let _one = self.inner.checking.lock().await;
         let mut check = Check { depot: self, repair, report: FsckReport::default() };
         for app in super::app_names(&self.inner.store).await? {
             check.app(&app).await?;

@@ -88,3 +88,22 @@ async fn derived_files_are_written_anew() {
     assert_sound(&depot).await;
     Device::default().refresh(&store, clock::now()).await;
 }
+
+/// The story: an impatient operator asked for a check again and again. Each asking read the whole store, all at once.
+#[tokio::test]
+async fn one_check_waits_for_another() {
+    let (store, online) = with_one_release().await;
+    let (gated, gate) = Gate::on(&store, "list", "apps/demo/");
+    let depot = open(&gated, &online, clock::now()).await;
+    let check = || {
+        let depot = depot.clone();
+        tokio::spawn(async move { depot.fsck(Repair::Nothing).await.unwrap().problems })
+    };
+    let first = check();
+    gate.reached().await;
+    let second = check();
+    assert!(!ends_by_itself(&second).await, "the first one reads");
+    gate.open();
+    assert_eq!(first.await.unwrap(), Vec::<String>::new());
+    assert_eq!(second.await.unwrap(), Vec::<String>::new());
+}
