@@ -1,7 +1,8 @@
 //! The collector: it condemns what nothing needs, waits for the grace, then deletes.
 //!
 //! What is needed is marked from the newest head: its metadata and every root, the documents of releases and channels,
-//! their trees, and the blobs of those trees. Only rooms that are known here are judged; anything else is kept.
+//! their trees, and the blobs of those trees. Only rooms that are known here are judged; anything else is kept. Where the
+//! tree of a live release is lost or damaged, every blob of its app may be needed and is kept, until the tree is back.
 //!
 //! A publish may run at the same time. It asks what is missing, uploads, and is accepted; at each of these moments a
 //! condemned object counts as missing, and uploading it again pardons it. Whoever counts on objects staying (an upload
@@ -233,7 +234,8 @@ impl Depot {
     /// Everything that the head of `view` leads to.
     async fn needed(&self, view: &View) -> Result<Needed, Error> {
         let app = &view.name;
-        let mut needed = Needed { keys: view.metadata.keys().cloned().collect(), blobs: HashSet::new() };
+        let mut needed =
+            Needed { keys: view.metadata.keys().cloned().collect(), blobs: HashSet::new(), every_blob: false };
         needed.keys.extend([layout::head(app), layout::first_root(app)]);
         for (path, file) in &view.targets.targets {
             let name = ReleaseName::from_target_path(path).zip(file.hashes.sha256);
@@ -249,12 +251,22 @@ impl Depot {
             if !needed.keys.insert(key.clone()) {
                 continue;
             }
-            let Some((packed, _)) = self.inner.store.read(&key, TREE_LEN_MAX).await? else {
-                return Err(Error::broken(app, format_args!("{key} of release {} is missing", release.name())));
+            let tree = match self.inner.store.read(&key, TREE_LEN_MAX).await? {
+                Some((packed, _)) => {
+                    blocking(move || unpack(&packed, digest, length)).await?.map_err(|e| e.to_string())
+                }
+                None => Err("it is missing".to_owned()),
             };
-            let unpacked = blocking(move || unpack(&packed, digest, length)).await?;
-            let (tree, _) = unpacked.map_err(|e| Error::broken(app, format_args!("{key}: {e}")))?;
-            needed.blobs.extend(tree.blobs().into_keys());
+            match tree {
+                Ok((tree, _)) => needed.blobs.extend(tree.blobs().into_keys()),
+                Err(reason) => {
+                    tracing::error!(
+                        %app, release = %release.name(), tree = %key, %reason,
+                        "this release is damaged: no blob of its app is collected until it is published again"
+                    );
+                    needed.every_blob = true;
+                }
+            }
         }
         Ok(needed)
     }
@@ -292,6 +304,8 @@ fn count(action: &Action, report: &mut GcReport) {
 struct Needed {
     keys: BTreeSet<Key>,
     blobs: HashSet<Digest>,
+    /// A live tree cannot be read, so any blob may be one of its own.
+    every_blob: bool,
 }
 
 impl Needed {
@@ -302,7 +316,9 @@ impl Needed {
         }
         let rest = key.as_str().strip_prefix(&layout::app_prefix(app)).unwrap_or_default();
         match rest.split_once('/') {
-            Some(("blobs", _)) => blob_of(app, key).is_none_or(|(digest, _)| self.blobs.contains(&digest)),
+            Some(("blobs", _)) => {
+                self.every_blob || blob_of(app, key).is_none_or(|(digest, _)| self.blobs.contains(&digest))
+            }
             // Devices walk the roots one by one, however old the one is that they pinned.
             Some(("tuf", file)) => file.ends_with(".root.json"),
             Some(("targets" | "trees", _)) => false,

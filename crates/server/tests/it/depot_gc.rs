@@ -3,11 +3,11 @@
 use updraft_core::api::GcReport;
 use updraft_core::digest::Digest;
 use updraft_core::layout;
-use updraft_core::tree::stored::Encoding;
-use updraft_server::depot::{Depot, Error, Options};
+use updraft_core::tree::stored::{Encoding, Hint, pack};
+use updraft_server::depot::{Depot, Error, Options, Repair};
 use updraft_server::store::Store;
 use updraft_server::store::faulty::Fault;
-use updraft_testkit::{clock, keys};
+use updraft_testkit::{TreeFixture, clock, keys};
 
 use super::depot_support::*;
 
@@ -169,23 +169,37 @@ async fn what_is_not_known_here_is_left_alone() {
     }
 }
 
+/// The story: `fsck --repair` deleted a damaged tree. From then on every collection failed, and nothing was ever freed.
 #[tokio::test]
-async fn when_it_cannot_know_it_takes_nothing() {
+async fn while_a_tree_is_lost_no_blob_is_taken_and_all_else_is_collected() {
     let (store, depot) = depot().await;
+    let sound = depot.gc(dry(), clock::days(8)).await.unwrap();
+    let (good, _) = store.read(&live_tree(), 10_000).await.unwrap().unwrap();
     upload(&depot, b"garbage").await.unwrap();
-    let tree = layout::tree(&app(), build("1.0.0").tree().digest());
-    let (good, _) = store.read(&tree, 10_000).await.unwrap().unwrap();
-    for damage in [Some("rubbish"), None] {
+    depot.gc(wet(), clock::days(9)).await.unwrap();
+    let files = TreeFixture::of(&[("a", "garbage")]);
+    let garbage = layout::tree(&app(), files.tree().digest());
+    depot.put_tree(&app(), files.tree().digest(), pack(&files.tree(), &Hint::new()).into()).await.unwrap();
+    for (damage, days) in [(Some("rubbish"), 20), (None, 30)] {
         match damage {
-            Some(bytes) => store.put(&tree, bytes.into()).await.unwrap(),
-            None => store.delete(&tree).await.unwrap(),
+            Some(bytes) => store.put(&live_tree(), bytes.into()).await.unwrap(),
+            None => store.delete(&live_tree()).await.unwrap(),
         }
-        let before = dump(&store).await;
-        assert!(matches!(depot.gc(wet(), clock::days(9)).await, Err(Error::Broken { .. })));
-        assert_eq!(dump(&store).await, before);
+        depot.gc(wet(), clock::days(days)).await.unwrap();
+        assert!(is_there(&store, b"garbage").await, "it may be a blob of the tree");
+        let problems = depot.fsck(Repair::Nothing).await.unwrap().problems;
+        assert!(problems.iter().any(|problem| problem.contains(live_tree().as_str())), "{problems:?}");
     }
-    store.put(&tree, good).await.unwrap();
-    assert_eq!(depot.gc(wet(), clock::days(9)).await.unwrap().condemned, 1);
+    assert!(store.stat(&garbage).await.unwrap().is_none(), "no release has such a tree");
+    store.put(&live_tree(), good).await.unwrap();
+    assert_eq!(depot.gc(wet(), clock::days(31)).await.unwrap().condemned, 1, "the garbage");
+    depot.gc(wet(), clock::days(40)).await.unwrap();
+    assert_eq!(depot.gc(wet(), clock::days(41)).await.unwrap(), sound);
+    assert!(!is_there(&store, b"garbage").await);
+}
+
+fn live_tree() -> layout::Key {
+    layout::tree(&app(), build("1.0.0").tree().digest())
 }
 
 #[tokio::test]
