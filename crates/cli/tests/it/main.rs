@@ -2,6 +2,7 @@
 #![allow(missing_docs, unreachable_pub, clippy::disallowed_methods, clippy::print_stderr, clippy::unwrap_used)]
 
 mod crash;
+mod docs;
 mod main_job;
 mod real_software;
 mod seed;

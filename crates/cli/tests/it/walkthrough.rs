@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use updraft_core::name::Platform;
 
+use crate::docs;
 use crate::support::{Server, assert_same_tree, run, updraft};
 
 /// Runs one line of a session: with what earlier lines exported, and nothing else of our own environment. It notes the
@@ -183,6 +184,11 @@ fn the_walk_through_is_true() {
     assert_eq!((&status["app"], &status["version"]), (&"hello".into(), &"1.3.0".into()));
     assert_same_tree(&home.join("build"), &home.join("hello-installed"));
     assert_same_tree(&home.join("updateFiles"), &home.join("updateFiles-installed"));
+
+    let (dir, own) = (home.join("hello-installed"), home.join("hello-installed.updraft"));
+    let keys = home.join(".config/updraft/keys");
+    docs::assert_drawn(&home.join("data"), &keys, &[&own, &home.join("updateFiles-installed.updraft")]);
+    docs::assert_readable(&dir, &own);
 }
 
 const SMALL: &str = "```console\n$ export WORD=one\n$ echo \"$WORD\" \\\n>     two\none two\n```\n";
