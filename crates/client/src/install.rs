@@ -10,7 +10,7 @@
 //! - `maker`: the new files; `foreign`: everybody else's;
 //! - `exchange`, `journal`: the two ways, up to the point of no return and over it; `intent`: that point, on disk;
 //!   `allowed`: what is asked before it;
-//! - `finish`: what the home does after that; `state`: whether the new release is good;
+//! - `finish`: what the home does after that; `late`: edits that came between the look and the swap; `state`: whether the new release is good;
 //! - `disk`: every change to the disk, by one gate.
 
 mod allowed;
@@ -23,6 +23,7 @@ mod foreign;
 mod in_use;
 mod intent;
 mod journal;
+mod late;
 mod maker;
 pub(crate) mod mounts;
 mod state;
@@ -201,7 +202,7 @@ pub fn recover(home: &mut Home) -> Result<Recovered, Error> {
         Some(intent) => resume(home, intent)?,
         None if folder.stat(Path::new(STAGE))?.is_some() => {
             journal::sweep_mounts(home)?;
-            finish::discard(folder, STAGE)?;
+            finish::abandon(folder)?;
             Recovered::Back
         }
         None => Recovered::Nothing,
@@ -223,7 +224,7 @@ fn resume(home: &Home, intent: Intent) -> Result<Recovered, Error> {
         Work::Exchange { old, new } if !exchange::is_swapped(home, old, new)? => {
             // The intent first: without it, what is in the stage is only left over.
             Intent::remove(folder)?;
-            finish::discard(folder, STAGE)?;
+            finish::abandon(folder)?;
             return Ok(Recovered::Back);
         }
         Work::Exchange { .. } => exchange::sync_swap(home)?,

@@ -12,10 +12,10 @@ use updraft_files::{Dir, EntryKind};
 use super::change::{Change, Origin};
 use super::foreign::{self, Backup, Carried, Pair};
 use super::intent::{Ending, Intent, Work};
-use super::maker::{self, Maker, Placed};
+use super::maker::{self, Maker, Placed, Shared};
 use super::survey::Found;
 use super::switch::Switch;
-use super::{Error, disk, finish};
+use super::{Error, disk, finish, late};
 use crate::home::Home;
 use crate::record::{Stamp, Stamps};
 
@@ -72,16 +72,16 @@ pub(super) fn run(home: &Home, switch: &mut Switch<'_>, mut ending: Ending) -> R
         disk::sync_at(&tree, &at)?;
     }
     carried.write(&stage)?;
+    late::write_seen(&stage, &switch.old_tree, &switch.survey)?;
     finish::write_new_record(&stage, switch.record)?;
     disk::sync(&stage)?;
     disk::sync(folder)?;
 
     let work = Work::Exchange { old: switch.dir.stat_self()?.inode, new: tree.stat_self()?.inode };
-    let mut intent = Intent::new(work, ending);
+    let intent = Intent::new(work, ending);
     intent.write(folder)?;
     swap(home, &stage).map_err(exchanging)?;
     sync_swap(home)?;
-    keep_late_edits(switch, &stage, &mut intent.ending)?;
     Ok(intent)
 }
 
@@ -125,7 +125,7 @@ fn build(switch: &mut Switch<'_>, stage: &Dir) -> Result<(Dir, Vec<PathBuf>), Er
 
     let mut maker = Maker::new(switch.dir, switch.downloads.try_clone()?, switch.slot_dir()?);
     let (mut dirs, mut written) = (vec![PathBuf::new()], Vec::new());
-    let (mut made, mut stamps) = (Vec::new(), Stamps::new());
+    let (mut made, mut unchecked, mut stamps) = (Vec::new(), Vec::new(), Stamps::new());
     for (path, (kind, origin)) in &switch.change.entries {
         let at = PathBuf::from(path.as_str());
         match (kind, origin) {
@@ -137,25 +137,28 @@ fn build(switch: &mut Switch<'_>, stage: &Dir) -> Result<(Dir, Vec<PathBuf>), Er
             (_, Origin::Same | Origin::Kept) => {
                 let stat = switch.survey.managed.get(path).and_then(Found::stat).expect("what is kept was found");
                 match maker.share(path, &stat, &tree, &at) {
-                    Ok(true) => made.push(Placed { path: path.clone(), at }),
+                    Ok(Shared::Bytes) => made.push(Placed { path: path.clone(), at }),
+                    Ok(Shared::Unsure) => unchecked.push(at),
                     // One more name changes the ctime only; when all is done the stamps are taken once more.
-                    Ok(false) if stat.kind == EntryKind::File && *origin == Origin::Same => {
+                    Ok(Shared::Name) if stat.kind == EntryKind::File && *origin == Origin::Same => {
                         stamps.insert(path.clone(), Stamp::of(&stat));
                     }
-                    Ok(false) => {}
+                    Ok(Shared::Name) => {}
                     Err(error) if error.is_gone() => return Err(Error::Lacking { first: path.clone(), count: 1 }),
                     Err(error) => return Err(error),
                 }
             }
             _ => {
                 maker.put(path, kind, origin, &tree, &at)?;
-                if *origin != Origin::Damaged {
-                    written.push((Placed { path: path.clone(), at }, kind.clone()));
+                match origin {
+                    Origin::Damaged => unchecked.push(at),
+                    _ => written.push((Placed { path: path.clone(), at }, kind.clone())),
                 }
             }
         }
     }
     made.iter().try_for_each(|placed| disk::sync_at(&tree, &placed.at))?;
+    maker::sync_unchecked(&unchecked, &tree)?;
     maker::sync_and_check(&written, &tree)?;
     let edited = |path: &RelPath| switch.change.entries.get(path).is_some_and(|(_, origin)| *origin == Origin::Kept);
     let good = made.into_iter().filter(|placed| !edited(&placed.path));
@@ -169,26 +172,6 @@ fn without(tree: &Tree, change: &Change) -> Tree {
     let stays = |path: &RelPath| change.kept.contains(path) && !change.entries.contains_key(path);
     let entries = tree.iter().filter(|(path, _)| !stays(path)).map(|(path, kind)| (path.clone(), kind.clone()));
     Tree::new(entries.collect()).expect("a tree without some files is a tree")
-}
-
-/// A file that leaves, and was edited between our looking at it and the swap, goes to the backup like any edited file.
-fn keep_late_edits(switch: &Switch<'_>, stage: &Dir, ending: &mut Ending) -> Result<(), Error> {
-    let old = stage.open_dir(Path::new(TREE))?;
-    let backup = Backup { dir: stage, at: BACKUP.into() };
-    let mut late = Vec::new();
-    for (path, was) in switch.change.leaving.iter().filter(|(path, _)| !switch.change.edited.contains(*path)) {
-        let at = Path::new(path.as_str());
-        let Some(now) = old.stat(at)?.filter(|now| now.kind != EntryKind::Dir) else { continue };
-        if (now.inode, now.size, now.mtime_ns) != (was.inode, was.size, was.mtime_ns) {
-            backup.keep(&old, at, &now)?;
-            late.push(path.to_string());
-        }
-    }
-    if !late.is_empty() {
-        ending.edited.extend(late);
-        backup.sync()?;
-    }
-    Ok(())
 }
 
 fn linking(error: Error) -> Stop {

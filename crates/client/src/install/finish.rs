@@ -14,7 +14,7 @@ use super::in_use::is_in_use;
 use super::intent::{Ending, Intent, Rotate};
 use super::journal::NEW;
 use super::state::State;
-use super::{Applied, Error, disk};
+use super::{Applied, Error, disk, late};
 use crate::home::{Home, Place, RECORD};
 use crate::record::{Record, Stamp};
 
@@ -45,7 +45,8 @@ pub(super) fn finish(home: &Home, mut ending: Ending) -> Result<Applied, Error> 
         swap_records(folder, &stage)?;
         let brought = bring_from(home, Path::new(STAGE), BACKUP.into(), &stage)?;
         ending.displaced.extend(brought);
-        name_backup(folder, &stage, &ending.backup)?;
+        late::keep_edits(home, &stage, &mut ending.edited)?;
+        ending.backup = name_backup(folder, &stage, ending.backup)?;
     }
     rotate(folder, ending.rotate)?;
     State::new(ending.confirmation.clone(), ending.rejected.clone(), Some(ending.way.clone())).write(folder)?;
@@ -153,15 +154,19 @@ pub(super) fn free_backup_name(folder: &Dir, wanted: &str) -> Result<String, Err
     Ok(name)
 }
 
-fn name_backup(folder: &Dir, stage: &Dir, name: &str) -> Result<(), Error> {
+/// Moves the backup of this update to its place, and returns its name there: another one when this runs again after a crash
+/// and more came together since.
+fn name_backup(folder: &Dir, stage: &Dir, wanted: String) -> Result<String, Error> {
     let from = Path::new(BACKUP);
     if stage.stat(from)?.is_none() || !has_files(stage, from)? {
-        return Ok(());
+        return Ok(wanted);
     }
     disk::ensure_dir(folder, from, 0o700)?;
-    disk::rename(stage, from, folder, &from.join(name))?;
+    let name = free_backup_name(folder, &wanted)?;
+    disk::rename(stage, from, folder, &from.join(&name))?;
     disk::sync_at(folder, from)?;
-    disk::sync(folder)
+    disk::sync(folder)?;
+    Ok(name)
 }
 
 /// Whether anything but directories is in `at`: places are made ready for files that then may not come.
@@ -224,6 +229,14 @@ pub(super) fn discard(folder: &Dir, name: &str) -> Result<(), Error> {
         Some(error) => Err(error),
         None => disk::remove_all(folder, at),
     }
+}
+
+/// Removes a stage that never became anything. It is no old directory: nothing in it is to be brought anywhere.
+pub(super) fn abandon(folder: &Dir) -> Result<(), Error> {
+    if folder.stat(Path::new(STAGE))?.is_some() {
+        foreign::forget(&folder.open_dir(Path::new(STAGE))?)?;
+    }
+    discard(folder, STAGE)
 }
 
 /// Tries to empty the trash, once more bringing over what is foreign in it; what stays is tried the next time.

@@ -40,6 +40,15 @@ impl Carried {
     }
 }
 
+/// Takes from `slot` what says that an exchange left it.
+pub(super) fn forget(slot: &Dir) -> Result<(), Error> {
+    if slot.stat(Path::new(CARRIED))?.is_some() {
+        disk::remove_file(slot, Path::new(CARRIED))?;
+        disk::sync(slot)?;
+    }
+    Ok(())
+}
+
 /// `MAGIC`, then for each entry: inode (8 bytes, little-endian), length of the path (4 bytes), path.
 fn encode(carried: &Carried) -> Vec<u8> {
     let mut bytes = MAGIC.to_vec();
@@ -128,6 +137,18 @@ impl Backup<'_> {
         match self.place(path, stat)? {
             Some(at) => disk::link(from, path, self.dir, &at),
             None => Ok(()),
+        }
+    }
+
+    /// As [`Self::keep`], after the swap, when there is no other way to go: by a copy when a second name is refused.
+    pub(super) fn keep_somehow(&self, from: &Dir, path: &Path, stat: &Stat) -> Result<(), Error> {
+        let Some(at) = self.place(path, stat)? else { return Ok(()) };
+        match disk::link(from, path, self.dir, &at) {
+            Err(error) if error.is_unsupported() && stat.kind == EntryKind::File => {
+                disk::copy(from, path, self.dir, &at, stat.mode | 0o600)?;
+                disk::sync_at(self.dir, &at)
+            }
+            kept => kept,
         }
     }
 
@@ -230,7 +251,7 @@ fn bring_one(pair: &Pair<'_>, carried: &Carried, path: &Path, stat: &Stat, broug
             touch(path, brought);
             match disk::link(pair.old, path, pair.new, path) {
                 // A file without room for one more name, and the old directory is going away: its only name moves.
-                Err(error) if pair.live && error.is_unsupported() => disk::rename(pair.old, path, pair.new, path),
+                Err(error) if pair.live && error.is_unsupported() => disk::rename_new(pair.old, path, pair.new, path),
                 linked => linked,
             }
         }
@@ -238,6 +259,11 @@ fn bring_one(pair: &Pair<'_>, carried: &Carried, path: &Path, stat: &Stat, broug
         // Replaced in the old directory, and still what was brought in the new one.
         Some(there) if carried.0.get(path) == Some(&there.inode) && there.kind != EntryKind::Dir => {
             touch(path, brought);
+            if pair.live {
+                // By its inode it is what was carried, but it may have been edited in place since: nothing else has that.
+                pair.backup.keep_somehow(pair.new, path, &there)?;
+                brought.displaced.insert(path.to_owned());
+            }
             let temp = Path::new("carrying");
             disk::remove_all(pair.scratch, temp)?;
             disk::link(pair.old, path, pair.scratch, temp)?;
@@ -283,7 +309,17 @@ fn bring_dir(pair: &Pair<'_>, at: &Path, stat: &Stat, brought: &mut Brought) -> 
     brought.made.insert(at.to_owned(), stat.mode);
     // Ours to fill first, even when its owner may not write in it.
     disk::create_dir(pair.new, at, stat.mode | 0o700)?;
-    disk::inherit(pair.old, at, pair.new.open_dir(at)?.as_file())
+    let made = pair.new.open_dir(at)?;
+    disk::inherit(pair.old, at, made.as_file())?;
+    let is = made.stat_self()?;
+    match (is.uid, is.gid) == (stat.uid, stat.gid) {
+        // After the swap it is better to have it with another owner than not at all.
+        false if !pair.live => Err(Error::Denied {
+            path: pair.old.path().join(at),
+            reason: "is another user's, and this process may not make one like it: run the update as root",
+        }),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

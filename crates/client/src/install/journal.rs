@@ -24,6 +24,7 @@ use super::survey::{self, Found};
 use super::switch::Switch;
 use super::{Error, allowed, disk, finish, mounts};
 use crate::home::{Home, Place};
+use crate::record::Stamp;
 
 pub(super) const NEW: &str = "new";
 /// How the name of a file begins that lies ready in a mount inside `DIR`.
@@ -151,7 +152,9 @@ fn making(switch: &mut Switch<'_>, stage: &Dir, mounted: &[PathBuf]) -> Result<V
         let at = ready(number, mount.as_deref());
         let to_dir = if mount.is_some() { switch.dir } else { &new };
         maker.put(path, kind, origin, to_dir, &at)?;
-        if *origin != Origin::Damaged {
+        if *origin == Origin::Damaged {
+            maker::sync_unchecked(&[at], to_dir)?;
+        } else {
             let list = if mount.is_some() { &mut apart } else { &mut here };
             list.push((Placed { path: path.clone(), at }, kind.clone()));
         }
@@ -166,9 +169,13 @@ fn making(switch: &mut Switch<'_>, stage: &Dir, mounted: &[PathBuf]) -> Result<V
     disk::sync(&new)?;
     switch.record.stamps = maker::stamps(here.into_iter().map(|(placed, _)| placed), &new)?;
     switch.record.stamps.extend(maker::stamps(apart.into_iter().map(|(placed, _)| placed), switch.dir)?);
-    let same = switch.change.entries.iter().filter(|(_, (_, origin))| *origin == Origin::Same);
-    let same = same.map(|(path, _)| Placed { path: path.clone(), at: path.as_str().into() });
-    switch.record.stamps.extend(maker::stamps(same, switch.dir)?);
+    // As it was when it was verified: whoever edited it since has given it another stamp.
+    for path in switch.change.entries.iter().filter(|(_, (_, origin))| *origin == Origin::Same).map(|(path, _)| path) {
+        let stat = switch.survey.managed.get(path).and_then(Found::stat);
+        if let Some(stat) = stat.filter(|stat| stat.kind == EntryKind::File) {
+            switch.record.stamps.insert(path.clone(), Stamp::of(&stat));
+        }
+    }
     Ok(ops)
 }
 
@@ -363,10 +370,6 @@ impl Hands<'_> {
         let Some(place) = self.backup.place(at, stat)? else { return Ok(()) };
         match disk::rename_new(self.dir, at, self.backup.dir, &place) {
             Err(error) if error.io_kind() == Some(ErrorKind::CrossesDevices) => {}
-            // Not every file system can check and rename in one step; the place was free a moment ago.
-            Err(error) if error.io_kind() == Some(ErrorKind::InvalidInput) => {
-                return disk::rename(self.dir, at, self.backup.dir, &place);
-            }
             moved => return moved,
         }
         let mut beside = at.as_os_str().to_owned();

@@ -28,6 +28,17 @@ pub(super) struct Placed {
     pub(super) at: PathBuf,
 }
 
+/// How a new entry has what an unchanged one has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shared {
+    /// It is the same file.
+    Name,
+    /// It is a file of its own with the same bytes; to be synced.
+    Bytes,
+    /// As `Bytes`, but they may have changed since they were verified.
+    Unsure,
+}
+
 /// Makes entries out of what is installed, downloaded, or in the slot.
 pub(super) struct Maker<'a> {
     dir: &'a Dir,
@@ -53,19 +64,21 @@ impl<'a> Maker<'a> {
         ensure_mode(to_dir, at, mode)
     }
 
-    /// Gives the unchanged file or link at `path` a second name, or makes one that shares its bytes, which is to be synced
-    /// then: whether it did.
-    pub(super) fn share(&mut self, path: &RelPath, stat: &Stat, to_dir: &Dir, at: &Path) -> Result<bool, Error> {
+    /// Gives the unchanged file or link at `path`, of which `stat` was said, a second name, or makes one that shares its
+    /// bytes.
+    pub(super) fn share(&mut self, path: &RelPath, stat: &Stat, to_dir: &Dir, at: &Path) -> Result<Shared, Error> {
         let from = Path::new(path.as_str());
         if self.reflinks && stat.kind == EntryKind::File && stat.size > 0 {
             self.reflinks = disk::reflink(self.dir, from, to_dir, at, MAKING)?;
             if self.reflinks {
                 self.finish(path, stat.mode, to_dir, at)?;
                 disk::set_modified(to_dir, at, time(stat.mtime_ns))?;
-                return Ok(true);
+                // Edited since it was looked at, it may not be what was verified.
+                let same = self.dir.stat(from)?.as_ref() == Some(stat);
+                return Ok(if same { Shared::Bytes } else { Shared::Unsure });
             }
         }
-        disk::link(self.dir, from, to_dir, at).map(|()| false)
+        disk::link(self.dir, from, to_dir, at).map(|()| Shared::Name)
     }
 
     /// Makes the file or link for `path` that is not there yet. Not synced, not checked.
@@ -146,6 +159,16 @@ pub(super) fn sync_and_check(written: &[(Placed, Kind)], dir: &Dir) -> Result<()
         let read = survey::hash(dir, &placed.at)?;
         if !read.is_some_and(|(content, stat)| content == *digest && stat.size == *size) {
             return Err(Error::Mismatch { path: placed.path.clone() });
+        }
+    }
+    Ok(())
+}
+
+/// Syncs what was written and cannot be checked: what a rollback found damaged.
+pub(super) fn sync_unchecked(written: &[PathBuf], dir: &Dir) -> Result<(), Error> {
+    for at in written {
+        if dir.stat(at)?.is_some_and(|stat| stat.kind == EntryKind::File) {
+            disk::sync_at(dir, at)?;
         }
     }
     Ok(())

@@ -139,3 +139,63 @@ fn a_file_that_vanishes_while_it_is_carried_is_no_error() {
     }
     device.assert_at_rest();
 }
+
+/// The story: an old program saves its state by a rename, in the old directory, while the new one edits the file that was
+/// carried over in place. By its inode that was still what had been carried, so it was taken as untouched and replaced:
+/// its content was in no other place.
+#[test]
+fn what_was_edited_in_place_on_the_new_side_is_not_lost_to_the_old_one() {
+    let (old, new) = pair();
+    let mut device = Device::with(false, "1.0", &old);
+    fs::write(device.path("state"), "at first").unwrap();
+    let handle = fs::File::open(device.dir()).unwrap();
+    device.apply("2.0", &new, &Options::default()).unwrap();
+    let open = PathBuf::from(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&handle)));
+    fs::write(open.join("temp"), "old program").unwrap();
+    fs::rename(open.join("temp"), open.join("state")).unwrap();
+    fs::write(device.path("state"), "new program").unwrap();
+    device.restart();
+    device.assert_holds(&new, &[("state", "old program")]);
+    assert_eq!(device.backups(), [("late/state".into(), "new program".into())]);
+}
+
+/// The story: an editor saved a file that is the same in both releases, by a rename, after the new directory had taken a
+/// link to it and before the swap. Only files that leave were looked at again, so the edit was gone with the old directory,
+/// and nobody was told. After a crash right behind the swap not even those were looked at.
+#[test]
+fn a_late_edit_of_a_file_that_stays_goes_to_the_backup_even_after_a_crash() {
+    for crash in [false, true] {
+        let (old, new) = pair();
+        let mut device = Device::with(false, "1.0", &old);
+        fs::remove_file(device.path("mode")).unwrap();
+        let dir = device.dir();
+        let act = move || {
+            fs::write(dir.join("temp"), "late edit").unwrap();
+            fs::rename(dir.join("temp"), dir.join("same")).unwrap();
+            fs::write(dir.join("bin/app"), "late edit of a file that leaves").unwrap();
+            fs::write(dir.join("mode"), "made again").unwrap();
+        };
+        let applied = if crash {
+            let staged = device.stage("2.0", &new).unwrap();
+            // The first rename of ours is the one of the records, right after the swap.
+            let _ = before("exchange", act, || {
+                fault::with(fault::Fault::Die, 0, Some("rename"), || {
+                    apply(device.home(), staged, &Options::default()).unwrap_err()
+                })
+            });
+            match device.restart() {
+                Recovered::Forward(applied) => *applied,
+                other => panic!("{other:?}"),
+            }
+        } else {
+            update_while(&mut device, "2.0", &new, act)
+        };
+        device.assert_holds(&new, &[]);
+        assert_eq!(applied.edited, ["bin/app", "mode", "same"].map(PathBuf::from));
+        let kept = |path: &str, content: &str| (format!("1.0/{path}"), content.to_owned());
+        assert_eq!(
+            device.backups(),
+            [kept("bin/app", "late edit of a file that leaves"), kept("mode", "made again"), kept("same", "late edit")]
+        );
+    }
+}

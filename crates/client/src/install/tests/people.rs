@@ -299,3 +299,23 @@ fn a_deleted_directory_comes_back_with_the_next_switch() {
     assert!(matches!(device.restart(), Recovered::Forward(_)));
     assert_eq!(device.version().as_deref(), Some("2.0"));
 }
+
+/// The story: a process without rights built the new directory, and the foreign directories in it became its own: a
+/// service that keeps its data in one of them could not write there any more.
+#[test]
+fn foreign_directories_of_others_stay_theirs() {
+    if !rustix::process::geteuid().is_root() {
+        return skipped("only root can give a directory to another user");
+    }
+    let (old, new) = pair();
+    let mut device = Device::with(false, "1.0", &old);
+    fs::create_dir(device.path("data")).unwrap();
+    give_all(device.temp.path(), NOBODY);
+    std::os::unix::fs::chown(device.path("data"), Some(1), Some(1)).unwrap();
+    let staged = device.stage("2.0", &new).unwrap();
+    give_all(&device.folder("downloads"), NOBODY);
+    let applied = as_nobody(|| apply(device.home(), staged, &Options::default())).unwrap();
+    assert!(matches!(applied.way, Way::Journal(_)), "{:?}", applied.way);
+    let meta = fs::metadata(device.path("data")).unwrap();
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&meta), 1);
+}
