@@ -157,6 +157,12 @@ impl Error {
         )
     }
 
+    /// Whether what the file system cannot do now it will not do later either.
+    pub(super) fn is_for_good(&self) -> bool {
+        use io::ErrorKind::{CrossesDevices, InvalidInput, Unsupported};
+        matches!(self.io_kind(), Some(CrossesDevices | InvalidInput | Unsupported))
+    }
+
     /// Whether something that was just seen is not there any more.
     pub(super) fn is_gone(&self) -> bool {
         matches!(self.io_kind(), Some(io::ErrorKind::NotFound | io::ErrorKind::NotADirectory))

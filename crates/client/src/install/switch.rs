@@ -13,7 +13,7 @@ use updraft_core::tree::{Kind, Tree};
 use updraft_files::{Dir, EntryKind};
 
 use super::change::{self, Change, Edited, Stock};
-use super::exchange::{self, STAGE, Stop, TREE};
+use super::exchange::{self, Stop, TREE};
 use super::finish::{self, SLOT};
 use super::intent::{Ending, Intent, Rotate, Work};
 use super::state::Confirmation;
@@ -155,10 +155,13 @@ fn go(home: &Home, switch: &mut Switch<'_>, mut ending: Ending) -> Result<Intent
                     return Err(error);
                 }
                 Intent::remove(home.folder())?;
-                format!("{REFUSED}{error}")
+                match error.is_for_good() {
+                    true => format!("{REFUSED}{error}"),
+                    false => format!("the exchange was refused this time: {error}"),
+                }
             }
         };
-        finish::discard(home.folder(), STAGE)?;
+        finish::abandon(home.folder())?;
         ending.way = Way::Journal(reason);
     }
     journal::run(home, switch, ending)
@@ -196,7 +199,9 @@ fn in_downloads(downloads: &Dir, tree: &Tree) -> Result<Stock, Error> {
 fn in_slot(slot: Option<&Dir>, record: &Record, old: &Tree, survey: &Survey) -> Result<Stock, Error> {
     let mut found = BTreeMap::new();
     let Some(slot) = slot else { return Ok(Stock::Slot(found)) };
-    let expected = Expected { tree: &record.tree, stamps: &record.stamps, new: None, home_inside: false };
+    // Not by its stamps: what rotted in the slot is to be found now, and not when it is too late for another source.
+    let stamps = Stamps::new();
+    let expected = Expected { tree: &record.tree, stamps: &stamps, new: None, home_inside: false };
     for (path, kind) in record.tree.iter().filter(|(_, kind)| matches!(kind, Kind::File { .. })) {
         let is_there = old.get(path) == Some(kind) && matches!(survey.managed.get(path), Some(Found::Same(_)));
         if !is_there {
