@@ -27,7 +27,7 @@ pub enum Command {
     Check(Check),
     /// Take the newest release
     Update(Update),
-    /// Go back to the previous release
+    /// Go back to the previous release; `watch` leaves the one that was left alone, `update` takes it again
     Rollback(Dir),
     /// Say that the new release works: the previous one may go
     Confirm(Dir),

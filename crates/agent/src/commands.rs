@@ -34,10 +34,19 @@ pub(crate) fn install(args: args::Install) -> anyhow::Result<Exit> {
     options.in_place = args.in_place;
     options.open = open_options(None, Some(&args.fetching))?;
     let mut updater = Updater::install(&args.dir, options)?;
+    tell_recovered(&updater);
     let verdict = updater.check(Timestamp::now())?;
-    let Verdict::Available(update) = verdict else {
-        say::verdict(&verdict, args.json)?;
-        anyhow::bail!("there is nothing to install");
+    let update = match verdict {
+        Verdict::Available(update) => update,
+        // The same install was interrupted after it took effect, and opening it has finished it.
+        Verdict::Current { .. } | Verdict::Ahead { .. } => {
+            say::verdict(&verdict, args.json)?;
+            return Ok(Exit::Done);
+        }
+        Verdict::NotForPlatform { .. } => {
+            say::verdict(&verdict, args.json)?;
+            anyhow::bail!("there is nothing to install");
+        }
     };
     let applied = take(&mut updater, &update, &Options { adopt: args.adopt, ..Options::default() })?;
     say::installed(&args.dir, &applied, args.json)?;
@@ -79,6 +88,11 @@ pub(crate) fn open_options(from: Option<&Path>, fetching: Option<&args::Fetching
 /// Opens an installed directory and says what became of an update that was interrupted.
 pub(crate) fn open(dir: &Path, options: OpenOptions) -> anyhow::Result<Updater> {
     let updater = Updater::open(dir, options)?;
+    tell_recovered(&updater);
+    Ok(updater)
+}
+
+fn tell_recovered(updater: &Updater) {
     match updater.recovered() {
         Recovered::Nothing => {}
         Recovered::Back => warn("an update was interrupted before it took effect; the release before is untouched"),
@@ -86,7 +100,6 @@ pub(crate) fn open(dir: &Path, options: OpenOptions) -> anyhow::Result<Updater> 
             warn(format_args!("an update was interrupted after it took effect; {} is complete now", applied.to));
         }
     }
-    Ok(updater)
 }
 
 /// Downloads and applies, with a progress bar.
@@ -137,7 +150,8 @@ fn is_superseded(error: &anyhow::Error) -> bool {
 
 pub(crate) fn rollback(args: &args::Dir) -> anyhow::Result<Exit> {
     let mut updater = open(&args.dir, OpenOptions::default())?;
-    let applied = updater.rollback(&Options::default())?;
+    // A person who goes back has a reason: `watch` must not undo it within the hour.
+    let applied = updater.reject()?;
     say::applied("rolled back to", &applied, false)?;
     Ok(Exit::Done)
 }

@@ -171,7 +171,7 @@ pub(crate) fn status(dir: &Path, status: &Status) {
         say(format_args!("{:10} unconfirmed since {since}, started {starts} times", "health"));
     }
     if let Some(rejected) = &status.rejected {
-        say(format_args!("{:10} {rejected}, which did not start well", "avoids"));
+        say(format_args!("{:10} {rejected}, which was rolled back from; `update` takes it all the same", "avoids"));
     }
     match (&status.stale_since, &status.fresh_until) {
         (Some(since), _) => say(format_args!("{:10} stale since {since}: what is installed keeps running", "metadata")),

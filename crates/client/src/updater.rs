@@ -136,7 +136,7 @@ pub struct Status {
     pub previous: Option<ReleaseName>,
     /// Whether the installed release is known to be good; `None` before there is one.
     pub confirmation: Option<Confirmation>,
-    /// The release that was rolled back from because it was never confirmed.
+    /// The release that was rolled back from, by [`Updater::reject`] or because it was never confirmed.
     pub rejected: Option<ReleaseName>,
     /// Since when the publisher's word is out of date; `None` while it is fresh, or was never had.
     pub stale_since: Option<Timestamp>,
