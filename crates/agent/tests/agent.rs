@@ -1,0 +1,142 @@
+//! The agent as a device starts it: its exit codes, and what it does about an update that was left unfinished.
+
+#![allow(clippy::unwrap_used, reason = "a helper of a test may panic as the test may")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+use updraft_client::install::{Confirm, Confirmation, Options};
+use updraft_client::{InstallOptions, OpenOptions, Pin, Source, Updater, Verdict};
+use updraft_testkit::{SimRepo, TreeFixture, clock};
+
+fn agent(verb: &str, dir: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_updraft-agent")).arg(verb).arg(dir).args(args).output().unwrap()
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap_or_else(|| panic!("{output:?}"))
+}
+
+/// A device whose 1.1.0, after 1.0.0, waits for its confirmation; its source is gone.
+struct Device {
+    folder: TempDir,
+}
+
+impl Device {
+    fn awaiting() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let device = Self { folder };
+        let stick = device.folder.path().join("stick");
+        let mut repo = SimRepo::new("demo");
+        let mut publish = |version: &str| {
+            let release = repo.publish(version, "any", &TreeFixture::of(&[("version", version)]));
+            repo.promote("stable", &release);
+            let _ = std::fs::remove_dir_all(&stick);
+            repo.write_to(&stick);
+            Pin::Sha256(repo.root_sha256())
+        };
+        let pin = publish("1.0.0");
+        let options = InstallOptions::new(Source::folder(&stick).unwrap(), pin);
+        take(&mut Updater::install(&device.dir(), options).unwrap(), Confirm::Now);
+        publish("1.1.0");
+        let confirm = Confirm::Await { since: clock::now() };
+        take(&mut Updater::open(&device.dir(), OpenOptions::default()).unwrap(), confirm);
+        std::fs::remove_dir_all(&stick).unwrap();
+        device
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.folder.path().join("app")
+    }
+
+    /// The version that is installed, and whether it is confirmed.
+    fn stands(&self) -> (String, bool) {
+        let status = updraft_client::status(&self.dir(), clock::now()).unwrap();
+        let version = std::fs::read_to_string(self.dir().join("version")).unwrap();
+        assert_eq!(status.version.unwrap().as_str(), version);
+        (version, status.confirmation == Some(Confirmation::Confirmed))
+    }
+}
+
+fn take(updater: &mut Updater, confirm: Confirm) {
+    let Verdict::Available(update) = updater.check(clock::now()).unwrap() else { panic!("there is an update") };
+    let staged = updater.download(&update, &()).unwrap();
+    updater.apply(staged, &Options { confirm, ..Options::default() }, clock::now()).unwrap();
+}
+
+/// `watch` was killed while its health command ran: the next one took the release for current, never asked the command,
+/// and never updated again. With `--checks` it said 0 although it reached nobody.
+#[test]
+fn watch_goes_on_with_the_health_command_that_it_was_stopped_in() {
+    for (health, stands) in [("true", ("1.1.0", true)), ("false", ("1.0.0", true))] {
+        let device = Device::awaiting();
+        let output = agent("watch", &device.dir(), &["--checks", "1", "--health", health]);
+        assert_eq!(device.stands(), (stands.0.to_owned(), stands.1), "{output:?}");
+        assert_eq!(code(&output), 30, "the check that follows reaches nobody: {output:?}");
+    }
+    // Somebody else's trial is left alone.
+    let device = Device::awaiting();
+    let output = agent("watch", &device.dir(), &["--checks", "1"]);
+    assert_eq!(device.stands(), ("1.1.0".to_owned(), false));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("waits for `confirm`"), "{output:?}");
+}
+
+#[test]
+fn run_confirms_what_starts_well_and_goes_back_from_what_does_not() {
+    let device = Device::awaiting();
+    assert_eq!(code(&agent("run", &device.dir(), &["--", "true"])), 0);
+    assert_eq!(device.stands(), ("1.1.0".to_owned(), true));
+
+    let device = Device::awaiting();
+    assert_eq!(code(&agent("run", &device.dir(), &["--", "false"])), 1);
+    assert_eq!(device.stands(), ("1.1.0".to_owned(), false));
+    let output = agent("run", &device.dir(), &["--", "sh", "-c", "grep -q 1.0.0 version"]);
+    assert_eq!(code(&output), 0, "{output:?}");
+    assert_eq!(device.stands(), ("1.0.0".to_owned(), true));
+}
+
+/// Another process held the lock (a check of an hour's timer, say) while the app was to be confirmed: the app was left
+/// without anybody who waits for it, and the next start went back from a release that worked.
+#[cfg(target_os = "linux")]
+#[test]
+fn run_waits_for_the_lock_to_confirm_a_healthy_app() {
+    let device = Device::awaiting();
+    // The app takes the lock for two seconds, from within its health window to well behind it.
+    let app = "flock ../app.updraft/lock sleep 2";
+    let output = agent("run", &device.dir(), &["--healthy-after", "1", "--", "sh", "-c", app]);
+    assert_eq!(code(&output), 0, "{output:?}");
+    assert_eq!(device.stands(), ("1.1.0".to_owned(), true), "{output:?}");
+}
+
+/// The updater's trouble kept an app from starting that was there and whole.
+#[test]
+fn run_starts_the_app_whatever_became_of_the_updaters_folder() {
+    let device = Device::awaiting();
+    std::fs::write(device.folder.path().join("app.updraft/settings.json"), "rubbish").unwrap();
+    let output = agent("run", &device.dir(), &["--", "test", "-f", "version"]);
+    assert_eq!(code(&output), 0, "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("started as it is"), "{output:?}");
+}
+
+/// A rollback by hand lasted until the next round of `watch`.
+#[test]
+fn what_a_person_rolled_back_from_is_remembered() {
+    let device = Device::awaiting();
+    assert_eq!(code(&agent("confirm", &device.dir(), &[])), 0);
+    assert_eq!(code(&agent("rollback", &device.dir(), &[])), 0);
+    let status = updraft_client::status(&device.dir(), clock::now()).unwrap();
+    assert_eq!(status.rejected.unwrap().version.as_str(), "1.1.0");
+}
+
+/// A stick that is not there was "an error", which no script can tell from any other; and so was an odd address.
+#[test]
+fn a_source_that_is_not_there_and_one_that_makes_no_sense_have_codes_of_their_own() {
+    let device = Device::awaiting();
+    assert_eq!(code(&agent("check", &device.dir(), &["--from", "/nonexistent/stick"])), 30);
+    let fresh = device.folder.path().join("fresh");
+    let trust = "--trust-on-first-use";
+    assert_eq!(code(&agent("install", &fresh, &["--from", "/nonexistent/stick", trust])), 30);
+    assert_eq!(code(&agent("install", &fresh, &["--url", "gopher:demo", trust])), 2);
+    assert!(!fresh.exists());
+}
