@@ -227,10 +227,13 @@ fn install_again(device: &Device, adopt: bool) -> Result<Updater, Error> {
     Updater::install(&device.dir(), options)
 }
 
+/// Takes something from an installation.
+type Damage = fn(&Device);
+
 /// Three errors said "install again with --adopt", and `install` answered "is installed there already".
 #[test]
 fn an_installation_that_lost_its_papers_is_adopted() {
-    let damage: [(&str, fn(&Device)); 5] = [
+    let damage: [(&str, Damage); 5] = [
         ("record", |device| std::fs::write(device.own("record"), "rubbish").unwrap()),
         ("settings", |device| std::fs::remove_file(device.own("settings.json")).unwrap()),
         ("roots", |device| std::fs::remove_dir_all(device.own("trust")).unwrap()),
