@@ -319,3 +319,26 @@ fn foreign_directories_of_others_stay_theirs() {
     let meta = fs::metadata(device.path("data")).unwrap();
     assert_eq!(std::os::unix::fs::MetadataExt::uid(&meta), 1);
 }
+
+/// The same story with a file that an administrator had marked: not even root is let past that.
+#[test]
+fn an_immutable_file_is_refused_before_the_commit() {
+    let old = TreeFixture::of(&[("a", "1"), ("b", "1"), ("gone", "1")]);
+    let new = TreeFixture::of(&[("a", "2"), ("b", "2")]);
+    let mut device = Device::with(true, "1.0", &old);
+    let mark = |how: &str, at: PathBuf| {
+        let done = std::process::Command::new("chattr").arg(how).arg(at).output();
+        done.is_ok_and(|output| output.status.success())
+    };
+    if !mark("+i", device.path("b")) {
+        return skipped("this process or file system cannot mark a file as immutable");
+    }
+    let tried = device.apply("2.0", &new, &Options::default());
+    // First of all, or nobody could remove the test's directory.
+    assert!(mark("-i", device.path("b")));
+    let error = tried.unwrap_err();
+    assert!(matches!(&error, Error::Denied { path, .. } if *path == device.path("b")), "{error}");
+    device.assert_holds(&old, &[]);
+    device.apply("2.0", &new, &Options::default()).unwrap();
+    device.assert_holds(&new, &[]);
+}
