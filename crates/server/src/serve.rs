@@ -4,6 +4,7 @@
 //! is. Every wait for a client has an end (see [`Limits`]), so that whoever is slow on purpose costs little, and not for
 //! long. The other task here keeps what the server signs fresh.
 
+mod fresh;
 mod inbound;
 mod patience;
 mod stream;
@@ -27,7 +28,6 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use updraft_core::Timestamp;
 use updraft_core::digest::Sha256;
 
 use crate::config::Config;
@@ -39,10 +39,6 @@ use inbound::Inbound;
 pub use patience::Measure;
 use stream::{Ongoing, Progress, Stream};
 
-/// How often to look whether something is to be signed anew, at the least.
-const RENEW_EVERY: Duration = Duration::from_secs(60 * 60);
-/// How long to wait before trying again what is overdue.
-const RENEW_PAUSE: Duration = Duration::from_secs(60);
 /// How often to look whether the folder's app has a new release, so that its list is made before somebody asks.
 const LIST_EVERY: Duration = Duration::from_secs(1);
 /// How long to wait before taking connections again when the system has no more of them.
@@ -127,7 +123,7 @@ pub async fn run(
 ) {
     let seed = config.folder.as_ref().map(|folder| Seed::new(folder.app.clone(), depot.clone(), rescan));
     let mut tasks = JoinSet::new();
-    tasks.spawn(keep_fresh(depot.clone()));
+    tasks.spawn(fresh::keep(depot.clone()));
     if let Some(seed) = seed.clone() {
         tasks.spawn(keep_listed(seed));
     }
@@ -246,24 +242,6 @@ impl http_body::Body for Outbound {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-/// Signs anew what is due, for as long as it runs.
-async fn keep_fresh(depot: Depot) {
-    loop {
-        let until = depot
-            .next_renewal()
-            .map_or(RENEW_EVERY, |due| Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or_default());
-        // Not at once when it is overdue: what cannot be renewed must not keep the server busy.
-        tokio::time::sleep(until.clamp(RENEW_PAUSE, RENEW_EVERY)).await;
-        let renewed = depot.renew(Timestamp::now()).await;
-        for app in renewed.apps {
-            tracing::info!(%app, "online metadata was renewed");
-        }
-        for (app, error) in renewed.failed {
-            tracing::error!(%app, %error, "online metadata was not renewed");
-        }
     }
 }
 

@@ -65,6 +65,9 @@ pub enum Error {
     /// The key directory could not be used.
     #[error(transparent)]
     Keys(#[from] keys::Error),
+    /// The server is not as it should be. Nobody but its authors can mend that.
+    #[error("app {0}: a defect of the server stopped this; its log has the panic: please report it")]
+    Defect(AppName),
     /// The server is being stopped.
     #[error("the server is stopping: whether this was done is not known; ask again when it is back")]
     Stopping,

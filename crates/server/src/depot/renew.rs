@@ -1,5 +1,6 @@
 //! Renewal: the server signs its own roles anew long before they expire, whether anything else happens or not.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use updraft_core::Timestamp;
@@ -9,7 +10,7 @@ use super::commit::{Change, Outcome, TRIES};
 use super::sign::{due_at, later};
 use super::slot::Slot;
 use super::verify::Expiry;
-use super::{Depot, Error, Options, View, detached};
+use super::{Depot, Error, Options, View};
 
 /// What a round of renewals did.
 #[derive(Debug, Default)]
@@ -31,15 +32,18 @@ impl Depot {
                 continue;
             }
             let (depot, app) = (self.clone(), slot.name.clone());
-            let done = detached(async move {
+            // In a task of its own: it ends well when the caller goes away, and a panic ends nothing but it.
+            let done = tokio::spawn(async move {
                 let _turn = slot.turn.lock().await;
                 let _keep = slot.keep.read().await;
                 depot.renew_in_turn(&slot, now).await
             });
             match done.await {
-                Ok(true) => renewed.apps.push(app),
-                Ok(false) => {}
-                Err(error) => renewed.failed.push((app, error)),
+                Ok(Ok(true)) => renewed.apps.push(app),
+                Ok(Ok(false)) => {}
+                Ok(Err(error)) => renewed.failed.push((app, error)),
+                Err(stopped) if stopped.is_panic() => renewed.failed.push((app.clone(), Error::Defect(app))),
+                Err(_) => renewed.failed.push((app, Error::Stopping)),
             }
         }
         renewed
@@ -47,8 +51,13 @@ impl Depot {
 
     /// When the next role is due; `None` without apps.
     pub fn next_renewal(&self) -> Option<Timestamp> {
+        self.next_renewal_without(&BTreeSet::new())
+    }
+
+    /// When the next role of any app but these is due; `None` without others.
+    pub fn next_renewal_without(&self, left_out: &BTreeSet<AppName>) -> Option<Timestamp> {
         let apps = self.inner.apps.load();
-        let views = apps.values().filter_map(|slot| slot.view());
+        let views = apps.values().filter(|slot| !left_out.contains(&slot.name)).filter_map(|slot| slot.view());
         views.map(|view| first_due(&view, self.inner.options)).min()
     }
 

@@ -185,7 +185,7 @@ impl From<depot::Error> for Error {
             E::Broken { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "broken"),
             E::Store(error) => of_store(error.kind()),
             E::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
-            E::Keys(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+            E::Keys(_) | E::Defect(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         };
         if status.is_server_error() {
             tracing::error!(error = %Chain(&error), "a request failed");

@@ -278,6 +278,23 @@ async fn a_shorter_lifetime_holds_from_the_next_start() {
     assert!(depot.renew(clock::hours(2)).await.apps.is_empty(), "once is enough");
 }
 
+/// The story: a defect made one app's renewal panic. The task that renews every app ended with it, nobody saw it, and a
+/// day later no device believed the server any more.
+#[tokio::test]
+async fn a_panic_in_one_app_keeps_no_other_from_being_renewed() {
+    let (store, online) = with_one_release().await;
+    let depot = open(&store, &online, clock::now()).await;
+    let second = "second".parse().unwrap();
+    let key = depot.propose_app(&second).await.unwrap();
+    depot.create_app(&second, &first(&key), clock::now()).await.unwrap();
+    let depot = open(&panicking(&store, "swap", "apps/demo/head"), &online, clock::now()).await;
+    let renewed = depot.renew(clock::hours(13)).await;
+    assert_eq!(renewed.apps, [second]);
+    assert!(matches!(&renewed.failed[..], [(failed, Error::Defect(_))] if *failed == app()), "{renewed:?}");
+    let without = std::collections::BTreeSet::from([app()]);
+    assert_eq!(depot.next_renewal_without(&without), Some(clock::hours(25)), "the one that fails hurries nobody");
+}
+
 #[tokio::test]
 async fn a_server_that_slept_renews_when_it_wakes() {
     let (store, online) = with_one_release().await;

@@ -337,6 +337,8 @@ pub(crate) struct Gate {
     verb: &'static str,
     about: String,
     is_shut: AtomicBool,
+    /// Whether who comes to it falls over instead of waiting.
+    panics: bool,
     reached: Notify,
     opened: Notify,
 }
@@ -344,8 +346,13 @@ pub(crate) struct Gate {
 impl Gate {
     /// A store whose next call of `verb` about a key (or prefix) that contains `about` waits at the gate.
     pub(crate) fn on(store: &Store, verb: &'static str, about: &str) -> (Store, Arc<Gate>) {
-        let (reached, opened) = (Notify::new(), Notify::new());
-        let gate = Arc::new(Gate { verb, about: about.to_owned(), is_shut: AtomicBool::new(true), reached, opened });
+        Self::made(store, verb, about, false)
+    }
+
+    fn made(store: &Store, verb: &'static str, about: &str, panics: bool) -> (Store, Arc<Gate>) {
+        let (about, is_shut) = (about.to_owned(), AtomicBool::new(true));
+        let gate = Gate { verb, about, is_shut, panics, reached: Notify::new(), opened: Notify::new() };
+        let gate = Arc::new(gate);
         let kept = Arc::clone(&gate);
         (store.wrapped(|inner| Gated { inner, gate }), kept)
     }
@@ -361,10 +368,16 @@ impl Gate {
 
     async fn pass(&self, verb: &str, about: &str) {
         if self.verb == verb && about.contains(&self.about) && self.is_shut.swap(false, Ordering::SeqCst) {
+            assert!(!self.panics, "{verb} {about}: on purpose, by a test");
             self.reached.notify_one();
             self.opened.notified().await;
         }
     }
+}
+
+/// A store whose next call of `verb` about a key that contains `about` panics.
+pub(crate) fn panicking(store: &Store, verb: &'static str, about: &str) -> Store {
+    Gate::made(store, verb, about, true).0
 }
 
 /// Gives `task` every chance to end, as long as it can go on by itself; whether it did.
