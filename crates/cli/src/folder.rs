@@ -60,12 +60,13 @@ impl FolderApp {
         depot: Depot,
         runtime: Handle,
     ) -> anyhow::Result<(Self, Sha256)> {
-        if !config.path.exists() {
+        let keys = Keystore::at(data.join("keys").join(config.app.as_str()));
+        let remote = InProcess::new(depot, runtime);
+        // Only for a new app: an old one whose folder is not there (a volume that is not mounted) must not lose its files.
+        if !config.path.exists() && remote.is_new(&config.app) {
             std::fs::create_dir_all(&config.path).with_context(|| format!("cannot make {}", config.path.display()))?;
             std::fs::write(config.path.join("hello.txt"), HELLO)?;
         }
-        let keys = Keystore::at(data.join("keys").join(config.app.as_str()));
-        let remote = InProcess::new(depot, runtime);
         let created = create(&remote, &config.app, &keys, &Unlocked, Timestamp::now())?;
         let folder = Folder::open(&config.path, config.app.clone(), ChannelName::stable(), &keys)?;
         Ok((Self { app: config.app.clone(), folder: Mutex::new(folder), keys, remote }, created.root_sha256))
@@ -111,6 +112,7 @@ impl Rescan for FolderRescan {
 pub(crate) async fn watch(mut folder: Folder, rescan: Coalesced) {
     let mut published: Option<Digest> = None;
     let mut seen: Option<Digest> = None;
+    let mut said: Option<String> = None;
     let mut pause = LOOK_EVERY;
     loop {
         let looked = tokio::task::spawn_blocking(move || {
@@ -119,8 +121,18 @@ pub(crate) async fn watch(mut folder: Folder, rescan: Coalesced) {
         });
         let Ok((again, looked)) = looked.await else { return };
         folder = again;
-        // A folder that cannot be read is one that somebody is writing to: what is wrong is said when it is published.
-        let now = looked.ok();
+        // A folder that cannot be read is usually one that somebody is writing to; if it stays so, it is said once.
+        let now = match looked {
+            Ok(now) => Some(now),
+            Err(reason) => {
+                let reason = reason.to_string();
+                if said.as_ref() != Some(&reason) {
+                    tracing::warn!("the folder cannot be read now: {reason}");
+                    said = Some(reason);
+                }
+                None
+            }
+        };
         let quiet = now.is_some() && now == seen;
         seen = now;
         if quiet && now != published {

@@ -33,6 +33,11 @@ impl InProcess {
         Self { depot, runtime }
     }
 
+    /// Whether the depot does not have `app` yet.
+    pub(crate) fn is_new(&self, app: &AppName) -> bool {
+        self.depot.view(app).is_none() && !self.depot.broken().iter().any(|(broken, _)| broken == app)
+    }
+
     async fn send(
         &self,
         app: &AppName,

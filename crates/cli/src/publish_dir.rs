@@ -118,6 +118,9 @@ fn tell(args: &Publish, plan: &Plan, sent: Option<(u64, u64)>) -> anyhow::Result
             say(format_args!("uploaded {blobs} files, {}", size(bytes)));
         }
     }
+    if let (Step::Nothing | Step::Promote(_), Some((blobs @ 1.., bytes))) = (&plan.step, sent) {
+        say(format_args!("the server had lost some of it: sent {blobs} files again, {}", size(bytes)));
+    }
     for release in &plan.dropped {
         say(format_args!("no longer live: {release}"));
     }
