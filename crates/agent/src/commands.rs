@@ -6,7 +6,7 @@ use anyhow::Context;
 use jiff::Timestamp;
 use serde_json::json;
 use updraft_client::belief::Pin;
-use updraft_client::check::{Update, Verdict};
+use updraft_client::check::{Price, Update, Verdict};
 use updraft_client::install::{Applied, Confirm, Options, Recovered};
 use updraft_client::source::Source;
 use updraft_client::updater::{self, InstallOptions, OpenOptions, Updater};
@@ -48,8 +48,11 @@ pub(crate) fn install(args: args::Install) -> anyhow::Result<Exit> {
             anyhow::bail!("there is nothing to install");
         }
     };
-    let applied = take(&mut updater, &update, &Options { adopt: args.adopt, ..Options::default() })?;
-    say::installed(&args.dir, &applied, args.json)?;
+    let (applied, price) = take(&mut updater, &update, &Options { adopt: args.adopt, ..Options::default() })?;
+    say::taken("installed", &applied, &price, args.json)?;
+    if !args.json {
+        say(format_args!("into {}", args.dir.display()));
+    }
     Ok(Exit::Done)
 }
 
@@ -102,14 +105,15 @@ fn tell_recovered(updater: &Updater) {
     }
 }
 
-/// Downloads and applies, with a progress bar.
-pub(crate) fn take(updater: &mut Updater, update: &Update, options: &Options) -> anyhow::Result<Applied> {
+/// Downloads and applies, with a progress bar; tells what was fetched.
+pub(crate) fn take(updater: &mut Updater, update: &Update, options: &Options) -> anyhow::Result<(Applied, Price)> {
     let watcher = say::Watcher::new();
     let staged = updater.download(update, &watcher)?;
+    let price = staged.price();
     watcher.installing();
     let applied = updater.apply(staged, options, Timestamp::now())?;
     watcher.finish();
-    Ok(applied)
+    Ok((applied, price))
 }
 
 pub(crate) fn check(args: &args::Check) -> anyhow::Result<Exit> {
@@ -122,7 +126,7 @@ pub(crate) fn check(args: &args::Check) -> anyhow::Result<Exit> {
 pub(crate) fn update(args: &args::Update) -> anyhow::Result<Exit> {
     let mut updater = open(&args.dir, open_options(args.from.as_deref(), Some(&args.fetching))?)?;
     let mut tries = 1;
-    let applied = loop {
+    let (applied, price) = loop {
         let now = Timestamp::now();
         let verdict = updater.check(now)?;
         let Verdict::Available(update) = verdict else {
@@ -133,10 +137,10 @@ pub(crate) fn update(args: &args::Update) -> anyhow::Result<Exit> {
         let options = Options { keep_edited: args.keep_edited, confirm, ..Options::default() };
         match take(&mut updater, &update, &options) {
             Err(error) if tries < TRIES_MAX && is_superseded(&error) => tries += 1,
-            applied => break applied?,
+            taken => break taken?,
         }
     };
-    say::applied("updated to", &applied, args.json)?;
+    say::taken("updated to", &applied, &price, args.json)?;
     if args.await_confirm && !args.json {
         say("it waits for `confirm`; without that, the start after the next one goes back");
     }

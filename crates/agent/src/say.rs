@@ -114,11 +114,11 @@ fn verdict_json(verdict: &Verdict) -> Value {
     }
 }
 
-/// What a first install did.
-pub(crate) fn installed(dir: &Path, applied: &Applied, as_json: bool) -> anyhow::Result<()> {
-    self::applied("installed", applied, as_json)?;
+/// What a release that was taken did, and what of it travelled.
+pub(crate) fn taken(verb: &str, applied: &Applied, price: &Price, as_json: bool) -> anyhow::Result<()> {
+    self::applied(verb, applied, as_json)?;
     if !as_json {
-        say(format_args!("into {}", dir.display()));
+        say(format_args!("fetched {}", saving(price.fetch_bytes, price.full_bytes)));
     }
     Ok(())
 }

@@ -43,8 +43,8 @@ fn once(args: &args::Watch) -> anyhow::Result<()> {
         return Ok(());
     }
     let confirm = if args.health.is_some() { Confirm::Await { since: now } } else { Confirm::Now };
-    let applied = take(&mut updater, &update, &Options { confirm, ..Options::default() })?;
-    say::applied("updated to", &applied, false)?;
+    let (applied, price) = take(&mut updater, &update, &Options { confirm, ..Options::default() })?;
+    say::taken("updated to", &applied, &price, false)?;
     match &args.health {
         Some(health) => settle(&mut updater, &args.dir, health),
         None => Ok(()),

@@ -207,10 +207,15 @@ fn greet(config: &Config, address: SocketAddr, admin: &operator::Admin, root: Op
             say("Make an app, and publish to it, with");
             say(format_args!(
                 "  export UPDRAFT_SERVER={url} UPDRAFT_TOKEN_FILE={}",
-                shell_word(&config.data.join(operator::TOKEN_FILE))
+                shell_word(&absolute(&config.data.join(operator::TOKEN_FILE)))
             ));
             say(format_args!("  {program} app create NAME"));
             say(format_args!("  {program} publish DIR --app NAME --version 1.0.0 --channel stable"));
         }
     }
+}
+
+/// A path that means the same from wherever it is pasted.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }

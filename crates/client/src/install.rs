@@ -10,7 +10,8 @@
 //! - `maker`: the new files; `foreign`: everybody else's;
 //! - `exchange`, `journal`: the two ways, up to the point of no return and over it; `intent`: that point, on disk;
 //!   `allowed`: what is asked before it;
-//! - `finish`: what the home does after that; `late`: edits that came between the look and the swap; `state`: whether the new release is good;
+//! - `finish`: what the home does after that; `late`: edits that came between the look and the swap;
+//! - `state`: whether the new release is good;
 //! - `disk`: every change to the disk, by one gate.
 
 mod allowed;

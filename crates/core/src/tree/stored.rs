@@ -184,9 +184,9 @@ mod tests {
     fn a_frame_that_asks_for_a_larger_window_is_refused() {
         use std::io::Write;
         let bytes = codec::encode(&Tree::default());
-        let frame = |log: u32| {
+        let frame = |bits: u32| {
             let mut encoder = zstd::stream::Encoder::new(Vec::new(), 3).unwrap();
-            encoder.window_log(log).unwrap();
+            encoder.window_log(bits).unwrap();
             encoder.write_all(&bytes).unwrap();
             encoder.finish().unwrap()
         };

@@ -53,8 +53,9 @@ impl Tag {
         Self(format!("\"{}\"", &digest.to_string()[..32]))
     }
 
-    /// The tag of an object that is never overwritten, and too large to be read for its tag. Its length tells it from another that may have the name after it
-    /// was collected and uploaded again: the same content, compressed by another version of zstd.
+    /// The tag of an object that is never overwritten, and too large to be read for its tag. Its length tells it from
+    /// another that may have the name after it was collected and uploaded again: the same content, compressed by another
+    /// version of zstd.
     pub(super) fn of_object(key: &str, len: u64) -> Self {
         let mut hasher = Hasher::new();
         hasher.update(key.as_bytes());
