@@ -173,8 +173,18 @@ impl Server {
 
     /// Ends it as an operator would, with SIGTERM.
     pub fn stop(mut self) {
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return;
+        }
         let _ = rustix::process::kill_process(server_of(&self.child), rustix::process::Signal::TERM);
-        self.child.wait().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while self.child.try_wait().unwrap().is_none() {
+            if wakes_no_more(&self.home) {
+                return kill(&mut self.child);
+            }
+            assert!(Instant::now() < deadline, "the server did not stop in time");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Ends it as a power cut would.
@@ -191,12 +201,20 @@ fn server_of(child: &Child) -> rustix::process::Pid {
 }
 
 fn kill(child: &mut Child) {
-    if matches!(child.try_wait(), Ok(Some(_))) {
+    if !matches!(child.try_wait(), Ok(None)) {
         return;
     }
-    let _ = rustix::process::kill_process(server_of(child), rustix::process::Signal::KILL);
+    let server = server_of(child);
+    let _ = rustix::process::kill_process(server, rustix::process::Signal::KILL);
     let _ = child.kill();
     let _ = child.wait();
+    // Under strace the server is not ours to wait for; it holds its lock until it is really gone.
+    let stat = format!("/proc/{}/stat", server.as_raw_nonzero());
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {
+        assert!(Instant::now() < deadline, "a killed server goes on running");
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 /// Whether an injected fault hit the descriptor by which the runtime wakes itself. No disk is behind that one, so no real
