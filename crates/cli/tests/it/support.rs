@@ -75,6 +75,7 @@ impl Server {
 
     /// Starts one inside another command, such as strace; `None` when it ends before it is ready.
     pub fn try_start_with(home: &Path, args: &[&str], wrap: impl FnOnce(Command) -> Command) -> Option<Server> {
+        wait_unlocked(home);
         let _ = fs::remove_file(home.join("data/address"));
         let log = fs::File::create(home.join("server.log")).unwrap();
         let mut command = updraft();
@@ -204,16 +205,19 @@ fn kill(child: &mut Child) {
     if !matches!(child.try_wait(), Ok(None)) {
         return;
     }
-    let server = server_of(child);
-    let _ = rustix::process::kill_process(server, rustix::process::Signal::KILL);
+    let _ = rustix::process::kill_process(server_of(child), rustix::process::Signal::KILL);
     let _ = child.kill();
     let _ = child.wait();
-    // Under strace the server is not ours to wait for; it holds its lock until it is really gone.
-    let stat = format!("/proc/{}/stat", server.as_raw_nonzero());
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {
-        assert!(Instant::now() < deadline, "a killed server goes on running");
-        std::thread::sleep(Duration::from_millis(2));
+}
+
+/// Waits until nobody holds the lock of the store in `home`. A killed server holds it until its last thread is gone, and
+/// under strace it is not ours to wait for.
+fn wait_unlocked(home: &Path) {
+    let Ok(lock) = fs::File::open(home.join("data/store/lock")) else { return };
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
+        assert!(Instant::now() < deadline, "a server that should be gone holds its lock");
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
