@@ -3,12 +3,8 @@
 use std::io::{self, BufRead, BufReader, Read};
 
 use updraft_core::digest::{Digest, Hasher};
-use updraft_core::limits::FILE_LEN_MAX;
+use updraft_core::limits::{FILE_LEN_MAX, ZSTD_WINDOW_LOG_MAX};
 use updraft_core::tree::stored::Encoding;
-
-/// The largest window a zstd frame may ask for, as a power of two: 8 MiB, what RFC 8878 asks every decoder to support.
-/// The publisher's level 12 uses 4.
-const WINDOW_LOG_MAX: u32 = 23;
 
 const PIECE_LEN: usize = 128 << 10;
 
@@ -34,7 +30,7 @@ pub(super) fn problem(source: impl Read, encoding: Encoding, digest: Digest) -> 
 
 fn digest_of_frame(source: &mut impl Read) -> io::Result<Digest> {
     let mut decoder = zstd::stream::read::Decoder::with_buffer(BufReader::new(source))?.single_frame();
-    decoder.window_log_max(WINDOW_LOG_MAX)?;
+    decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
     let digest = digest_of(&mut decoder)?;
     if decoder.finish().fill_buf()?.is_empty() {
         Ok(digest)
@@ -109,7 +105,7 @@ mod tests {
     fn a_window_that_no_device_would_allow_is_refused() {
         let content = vec![7; 1 << 20];
         let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 3).unwrap();
-        encoder.window_log(WINDOW_LOG_MAX + 1).unwrap();
+        encoder.window_log(ZSTD_WINDOW_LOG_MAX + 1).unwrap();
         io::Write::write_all(&mut encoder, &content).unwrap();
         let frame = encoder.finish().unwrap();
         assert!(!is_blob(&frame, Encoding::Zstd, &content));
