@@ -40,6 +40,20 @@ pub struct FirstMetadata {
     pub targets: String,
 }
 
+/// `POST /api/v1/apps/{app}/rotate`: the next root, and the targets that go with it. All of it appears at once or not at
+/// all. A new online key is asked for with `POST /api/v1/apps/{app}/online-key`, which answers [`NewAppKeys`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NextRoot {
+    /// The version of targets that this was made from; another one now means 409 and another try.
+    pub base: u64,
+    /// Exact bytes of the next `N.root.json`, signed by the thresholds of the root before and of itself.
+    pub root: String,
+    /// Exact bytes of new targets; none where those of now stay, and verify under the new root as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub targets: Option<String>,
+}
+
 /// An app, as `GET /api/v1/apps` and `GET /api/v1/apps/{app}` tell of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct App {
