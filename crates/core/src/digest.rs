@@ -1,7 +1,8 @@
 //! Names made from content.
 //!
 //! [`Digest`] is BLAKE3 and names what is ours: blobs, trees, patches. [`Sha256`] is what TUF and stock clients speak;
-//! it appears in metadata and nowhere else. They are two types so that neither is ever compared with the other.
+//! it appears in metadata and nowhere else, and [`Sha512`] only in that of others. They are types of their own so that
+//! none is ever compared with another.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,34 +11,35 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Why a text is not a digest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{text}' is not a digest: 64 lower-case hexadecimal digits are expected")]
+#[error("'{text}' is not a digest: {} lower-case hexadecimal digits are expected", 2 * .len)]
 pub struct Error {
     text: String,
+    len: usize,
 }
 
-fn parse_hex(text: &str) -> Result<[u8; 32], Error> {
-    let mut bytes = [0; 32];
+fn parse_hex<const LEN: usize>(text: &str) -> Result<[u8; LEN], Error> {
+    let mut bytes = [0; LEN];
     let lower = text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
     if !lower || hex::decode_to_slice(text, &mut bytes).is_err() {
-        return Err(Error { text: text.chars().take(80).collect() });
+        return Err(Error { text: text.chars().take(80).collect(), len: LEN });
     }
     Ok(bytes)
 }
 
 macro_rules! digest_type {
-    ($(#[$doc:meta])* $name:ident) => {
+    ($(#[$doc:meta])* $name:ident, $len:literal) => {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name([u8; 32]);
+        pub struct $name([u8; $len]);
 
         impl $name {
             /// The digest with these bytes.
-            pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+            pub const fn from_bytes(bytes: [u8; $len]) -> Self {
                 Self(bytes)
             }
 
-            /// Its 32 bytes.
-            pub const fn as_bytes(&self) -> &[u8; 32] {
+            /// Its bytes.
+            pub const fn as_bytes(&self) -> &[u8; $len] {
                 &self.0
             }
         }
@@ -78,11 +80,15 @@ macro_rules! digest_type {
 
 digest_type! {
     /// BLAKE3 of some bytes: the name of a blob, a tree or a patch.
-    Digest
+    Digest, 32
 }
 digest_type! {
     /// SHA-256 of some bytes: TUF's word for the same.
-    Sha256
+    Sha256, 32
+}
+digest_type! {
+    /// SHA-512 of some bytes: what some foreign repositories list beside SHA-256, or instead of it.
+    Sha512, 64
 }
 
 impl Digest {
@@ -102,6 +108,14 @@ impl Sha256 {
     pub fn of(bytes: &[u8]) -> Self {
         let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
         Self(digest.as_ref().try_into().expect("SHA-256 has 32 bytes"))
+    }
+}
+
+impl Sha512 {
+    /// The SHA-512 of `bytes`.
+    pub fn of(bytes: &[u8]) -> Self {
+        let digest = ring::digest::digest(&ring::digest::SHA512, bytes);
+        Self(digest.as_ref().try_into().expect("SHA-512 has 64 bytes"))
     }
 }
 
@@ -155,6 +169,9 @@ mod tests {
         // The published vectors of the empty input.
         assert_eq!(Digest::of(b"").to_string(), "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262");
         assert_eq!(Sha256::of(b"").to_string(), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+        let sha512 = Sha512::of(b"").to_string();
+        assert!(sha512.starts_with("cf83e1357eefb8bdf1542850d66d8007d620e4050b5715dc83f4a921d36ce9ce"));
+        assert!(sha512.ends_with("47d0d13c5d85f2b0ff8318d2877eec2f63b931bd47417a81a538327af927da3e"));
     }
 
     #[test]

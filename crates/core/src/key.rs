@@ -1,15 +1,27 @@
 //! Keys and the signatures they make.
 //!
+//! We sign with Ed25519 only. What others sign with is verified too: ECDSA on P-256 and RSA-PSS, the two other schemes that
+//! TUF 4.2 documents. The arithmetic is a library's.
+//!
 //! Key ids are names, nothing more: a threshold is counted over distinct *key bytes* (see [`crate::signed`]), so one key
 //! listed under two ids signs once.
 
 use std::fmt;
 
-use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
+use ring::signature::{self, Ed25519KeyPair, KeyPair, UnparsedPublicKey, VerificationAlgorithm};
 use serde::{Deserialize, Serialize};
+use spki::der::Decode;
+use spki::{Document, ObjectIdentifier, SubjectPublicKeyInfoRef};
 
 use crate::digest::Sha256;
 use crate::json;
+
+/// An elliptic curve key (RFC 5480, 2.1.1).
+const EC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+/// The curve P-256 (RFC 5480, 2.1.1.1).
+const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
+/// An RSA key (RFC 3279, 2.3.1).
+const RSA_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 
 /// The name of a key inside one metadata file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -54,21 +66,55 @@ impl PublicKey {
         self.id().0[..16].to_owned()
     }
 
-    /// The bytes that make this key this key, for counting distinct ones; `None` for a scheme that is not known here.
+    /// What kind of key it is, in a word for people: its scheme, such as `ed25519`.
+    pub fn scheme(&self) -> &str {
+        &self.scheme
+    }
+
+    /// The bytes that make this key this key, for counting distinct ones; `None` for a key that can sign nothing here:
+    /// its scheme is unknown, or it is none.
     pub fn key_bytes(&self) -> Option<Vec<u8>> {
-        match (self.keytype.as_str(), self.scheme.as_str()) {
-            ("ed25519", "ed25519") => hex::decode(&self.keyval.public).ok().filter(|bytes| bytes.len() == 32),
-            _ => None,
-        }
+        self.verifier().map(|(_, bytes)| bytes)
     }
 
     /// Whether `signature` (hexadecimal) over `message` is by this key. A key of an unknown scheme signs nothing.
     pub fn verifies(&self, message: &[u8], signature: &str) -> bool {
-        match (self.key_bytes(), hex::decode(signature)) {
-            (Some(key), Ok(signature)) => UnparsedPublicKey::new(&ED25519, key).verify(message, &signature).is_ok(),
+        match (self.verifier(), hex::decode(signature)) {
+            (Some((algorithm, key)), Ok(signature)) => {
+                UnparsedPublicKey::new(algorithm, key).verify(message, &signature).is_ok()
+            }
             _ => false,
         }
     }
+
+    /// Its algorithm, and the key as that one wants it (TUF 4.2: three key types with one scheme each).
+    fn verifier(&self) -> Option<(&'static dyn VerificationAlgorithm, Vec<u8>)> {
+        let public = &self.keyval.public;
+        match (self.keytype.as_str(), self.scheme.as_str()) {
+            ("ed25519", "ed25519") => {
+                let bytes = hex::decode(public).ok().filter(|bytes| bytes.len() == 32)?;
+                Some((&signature::ED25519, bytes))
+            }
+            // The first is the key type of the specification; older repositories wrote the second.
+            ("ecdsa" | "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp256") => {
+                let bytes = inside_pem(public, EC_KEY, Some(P256)).filter(|point| point.len() == 65)?;
+                Some((&signature::ECDSA_P256_SHA256_ASN1, bytes))
+            }
+            ("rsa", "rsassa-pss-sha256") => {
+                Some((&signature::RSA_PSS_2048_8192_SHA256, inside_pem(public, RSA_KEY, None)?))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The key inside a PEM block `PUBLIC KEY` (RFC 7468, 13), if it is of this algorithm, and on this curve where one is named.
+fn inside_pem(text: &str, algorithm: ObjectIdentifier, curve: Option<ObjectIdentifier>) -> Option<Vec<u8>> {
+    let (label, document) = Document::from_pem(text.trim()).ok()?;
+    let info = SubjectPublicKeyInfoRef::from_der(document.as_bytes()).ok()?;
+    let on_curve = curve.is_none_or(|curve| info.algorithm.parameters_oid() == Ok(curve));
+    let fits = label == "PUBLIC KEY" && info.algorithm.oid == algorithm && on_curve;
+    info.subject_public_key.as_bytes().filter(|_| fits).map(<[u8]>::to_vec)
 }
 
 /// A private Ed25519 key. It never prints itself.
@@ -126,6 +172,45 @@ mod tests {
         assert!(!public.verifies(&[0x73], &signature));
         assert!(!public.verifies(&[0x72], "zz"));
         assert!(!public.verifies(&[0x72], &signature[2..]));
+    }
+
+    /// Made with OpenSSL, the signatures too.
+    const FOREIGN: [(&str, &str, &str); 2] = [
+        ("ecdsa", "ecdsa-sha2-nistp256", include_str!("../tests/data/p256.txt")),
+        ("rsa", "rsassa-pss-sha256", include_str!("../tests/data/rsa-pss.txt")),
+    ];
+
+    fn foreign(keytype: &str, scheme: &str, file: &str) -> (PublicKey, String) {
+        let (pem, signature) = file.trim().rsplit_once('\n').unwrap();
+        let keyval = KeyVal { public: pem.to_owned() };
+        (PublicKey { keytype: keytype.to_owned(), scheme: scheme.to_owned(), keyval }, signature.to_owned())
+    }
+
+    #[test]
+    fn keys_of_others_verify() {
+        for (keytype, scheme, file) in FOREIGN {
+            let (key, signature) = foreign(keytype, scheme, file);
+            assert!(key.verifies(b"hello", &signature), "{scheme}");
+            assert!(!key.verifies(b"hallo", &signature), "{scheme}");
+            assert!(!key.verifies(b"hello", &signature[2..]), "{scheme}");
+            // How the PEM is laid out does not make it another key.
+            let spaced = PublicKey { keyval: KeyVal { public: format!("\n{}\n\n", key.keyval.public) }, ..key.clone() };
+            assert_eq!(spaced.key_bytes(), key.key_bytes());
+            assert!(key.key_bytes().is_some());
+        }
+    }
+
+    #[test]
+    fn a_key_of_another_scheme_than_it_says_signs_nothing() {
+        for (_, _, file) in FOREIGN {
+            for (keytype, scheme) in [("ed25519", "ed25519"), ("rsa", "rsa-pkcs1v15-sha256"), ("rsa", "ed25519")] {
+                let (key, signature) = foreign(keytype, scheme, file);
+                assert!(key.key_bytes().is_none() && !key.verifies(b"hello", &signature));
+            }
+        }
+        let (p256, rsa) =
+            (foreign("rsa", "rsassa-pss-sha256", FOREIGN[0].2), foreign("ecdsa", FOREIGN[0].1, FOREIGN[1].2));
+        assert!(p256.0.key_bytes().is_none() && rsa.0.key_bytes().is_none());
     }
 
     #[test]

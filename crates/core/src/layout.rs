@@ -16,7 +16,7 @@ use crate::trust::{MetadataFile, Role};
 pub struct Key(String);
 
 impl Key {
-    /// The key as text: segments of letters, digits and `. _ - + % @`, separated by `/`.
+    /// The key as text: segments of letters, digits and `. _ - ~ + % @`, separated by `/`.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -25,7 +25,7 @@ impl Key {
     ///
     /// Returns `None` for what no function of this module would make: empty or dotted segments, other characters.
     pub fn parse(text: &str) -> Option<Self> {
-        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._-+%@".contains(&b);
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._-~+%@".contains(&b);
         let segment = |s: &str| !s.is_empty() && s != "." && s != ".." && s.bytes().all(allowed);
         let rooted = text.starts_with("apps/") || text.starts_with("private/");
         (rooted && text.len() <= 1_024 && text.split('/').all(segment)).then(|| Self(text.to_owned()))
@@ -58,7 +58,7 @@ pub fn metadata(app: &AppName, file: &MetadataFile) -> Key {
         MetadataFile::Root(version) => Key::of_app(app, format_args!("tuf/{version}.root.json")),
         MetadataFile::Timestamp => Key::of_app(app, format_args!("tuf/timestamp.json")),
         MetadataFile::Versioned(role, version) => {
-            Key::of_app(app, format_args!("tuf/{version}.{}.json", encoded(role.name())))
+            Key::of_app(app, format_args!("tuf/{version}.{}", role_file_name(role)))
         }
     }
 }
@@ -114,12 +114,22 @@ pub fn private_name(key: &Key, room: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
+/// The file of a role without its version, `NAME.json`, as a device keeps it and as a URL spells it: whatever is not
+/// unreserved there (RFC 3986, 2.3) is percent-encoded, so that no name of a role is a path.
+pub fn role_file_name(role: &Role) -> String {
+    format!("{}.json", percent_encoded(role.name(), |_, byte| byte == b'.' || byte == b'~'))
+}
+
 /// Percent-encodes whatever could be more than a plain word in a path, a leading dot included.
 fn encoded(text: &str) -> String {
+    percent_encoded(text, |at, byte| byte == b'.' && at > 0)
+}
+
+/// Percent-encodes all but letters, digits, `_`, `-`, and the bytes that are `plain` where they are.
+fn percent_encoded(text: &str, plain: impl Fn(usize, u8) -> bool) -> String {
     let mut out = String::new();
-    for (n, byte) in text.bytes().enumerate() {
-        let plain = byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-' || (byte == b'.' && n > 0);
-        if plain {
+    for (at, byte) in text.bytes().enumerate() {
+        if byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-' || plain(at, byte) {
             out.push(byte as char);
         } else {
             out.push_str(&format!("%{byte:02X}"));
@@ -220,7 +230,7 @@ mod tests {
     fn a_role_name_cannot_be_a_path() {
         let role = Role::Delegated("../../etc/passwd".into());
         let key = metadata(&app(), &MetadataFile::Versioned(role, 1));
-        assert_eq!(key.as_str(), "apps/demo/tuf/1.%2E.%2F..%2Fetc%2Fpasswd.json");
+        assert_eq!(key.as_str(), "apps/demo/tuf/1...%2F..%2Fetc%2Fpasswd.json");
         assert!(Key::parse(key.as_str()).is_some());
     }
 

@@ -76,6 +76,9 @@ pub const JSON_INT_MAX: i64 = (1 << 53) - 1;
 /// Most roots that a device follows in one update. TUF 5.3.3 asks for a limit; python-tuf's is 256.
 pub const ROOT_ROTATIONS_MAX: u64 = 256;
 
+/// Most roles that the search for one target visits (TUF 5.6.7.1). python-tuf's limit is 32; our own apps have two roles.
+pub const DELEGATIONS_VISITED_MAX: usize = 32;
+
 /// Most signatures on one metadata file.
 pub const SIGNATURES_MAX: usize = 64;
 

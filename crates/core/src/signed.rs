@@ -79,6 +79,11 @@ impl Envelope {
         if wire.signatures.len() > SIGNATURES_MAX {
             return Err(Error::Format(format!("more than {SIGNATURES_MAX} signatures")));
         }
+        // TUF 4.2.1: a key id is unique among the signatures.
+        let ids: BTreeSet<_> = wire.signatures.iter().map(|signature| &signature.keyid).collect();
+        if ids.len() != wire.signatures.len() {
+            return Err(Error::Format("two signatures under one key id".to_owned()));
+        }
         Ok(Self { signatures: wire.signatures, signed: wire.signed })
     }
 
@@ -188,6 +193,14 @@ mod tests {
     fn a_threshold_of_zero_is_never_met() {
         let (keys, role) = role(&[&key(1)], 0);
         assert!(Envelope::new(&serde_json::json!({})).sign(&key(1)).verify(&keys, &role).is_err());
+    }
+
+    #[test]
+    fn two_signatures_under_one_key_id_are_refused() {
+        let mut envelope = Envelope::new(&serde_json::json!({"n": 1})).sign(&key(1));
+        envelope.signatures.push(envelope.signatures[0].clone());
+        let error = Envelope::parse(&envelope.to_bytes(), 1_000).unwrap_err();
+        assert_eq!(error, Error::Format("two signatures under one key id".to_owned()));
     }
 
     #[test]

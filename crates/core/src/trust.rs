@@ -3,23 +3,28 @@
 //! [`Trusted`] is the state of one update: it takes metadata files as bytes, in the order of TUF 1.0.34 section 5, checks
 //! each against what it believes already, and keeps exact copies of those that it came to believe. It opens nothing and
 //! asks nobody for the time: `now` is fixed when it begins (TUF 5.1). [`refresh()`] drives it over any source and cache,
-//! for a device and for a publisher's tool alike.
+//! for a device and for a publisher's tool alike; [`find_target`] goes on through any tree of delegations.
 //!
 //! Beyond the specification: thresholds count distinct key bytes ([`crate::signed`]); duplicate keys, floats and integers
 //! over 53 bits are refused ([`crate::json`]); role and file names are never taken from metadata without being encoded
-//! ([`crate::layout`]).
+//! ([`crate::layout`]); a delegated role is verified against each role that leads to it. Short of it: repositories
+//! without consistent snapshots are refused, for nobody who writes to one can be read safely.
 
+mod delegations;
+mod file;
 mod metadata;
 mod refresh;
+mod search;
 
 use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
 
-pub use metadata::{
-    DelegatedRole, Delegations, Expires, Hashes, Meta, Role, Root, Snapshot, TargetFile, Targets, TimestampMeta,
-};
+pub use delegations::{DelegatedRole, Delegations};
+pub use file::{Hashes, Meta, TargetFile};
+pub use metadata::{Expires, Role, Root, Snapshot, Targets, TimestampMeta};
 pub use refresh::{Cache, MetadataFile, RefreshError, Refreshed, Source, refresh};
+pub use search::find_target;
 
 use crate::Timestamp;
 use crate::limits::{METADATA_LEN_MAX, ROOT_LEN_MAX, SNAPSHOT_LEN_MAX, TIMESTAMP_LEN_MAX};
@@ -320,13 +325,26 @@ impl Trusted {
         envelope.is_some_and(|envelope| verify_with_root(&envelope, &self.root.content, role.clone()).is_ok())
     }
 
+    /// Whether a delegated role that is believed already would also be believed on the word of `delegator`, which may name
+    /// other keys for it.
+    ///
+    /// # Errors
+    /// When it would not, or is not believed yet.
+    pub fn verify_again(&self, role: &Role, delegator: &Role) -> Result<(), Error> {
+        let unnamed = || Error::Unnamed { role: role.clone(), by: delegator.clone() };
+        let bytes = self.bytes(role).ok_or_else(unnamed)?;
+        let signed = |source| Error::Signed { role: role.clone(), source };
+        let envelope = Envelope::parse(bytes, METADATA_LEN_MAX).map_err(signed)?;
+        self.verify_targets(&envelope, role, Some(delegator))
+    }
+
     fn verify_targets(&self, envelope: &Envelope, role: &Role, delegator: Option<&Role>) -> Result<(), Error> {
         let Some(delegator) = delegator else {
             return verify_with_root(envelope, &self.root.content, role.clone());
         };
         let unnamed = || Error::Unnamed { role: role.clone(), by: delegator.clone() };
         let delegations = self.targets(delegator).and_then(|t| t.delegations.as_ref()).ok_or_else(unnamed)?;
-        let delegated = delegations.roles.iter().find(|d| Role::from_name(&d.name) == *role).ok_or_else(unnamed)?;
+        let delegated = delegations.role(role).ok_or_else(unnamed)?;
         envelope
             .verify(&delegations.keys, &delegated.keys)
             .map_err(|source| Error::Signed { role: role.clone(), source })

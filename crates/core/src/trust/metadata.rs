@@ -3,15 +3,14 @@
 //! Fields that are not known here are ignored when read, as the specification asks; signatures are verified over the
 //! bytes as they came, so nothing is lost by that.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use super::Error;
+use super::delegations::{DelegatedRole, Delegations};
+use super::file::{Meta, TargetFile};
 use crate::Timestamp;
-use crate::digest::Sha256;
 use crate::key::{KeyId, PublicKey};
 use crate::limits::{CHANNELS_MAX, LIVE_RELEASES_MAX};
 use crate::signed::RoleKeys;
@@ -138,7 +137,7 @@ fn check_spec(spec_version: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn check_keys(keys: &RoleKeys, name: &str) -> Result<(), String> {
+pub(super) fn check_keys(keys: &RoleKeys, name: &str) -> Result<(), String> {
     if keys.threshold == 0 {
         return Err(format!("the threshold of {name} is 0"));
     }
@@ -206,54 +205,6 @@ impl Content for Root {
             check_keys(keys, name)?;
         }
         Ok(())
-    }
-}
-
-/// Hashes of a file, by algorithm.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Hashes {
-    /// SHA-256. Every file that we write has it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sha256: Option<Sha256>,
-}
-
-/// What one metadata file says of another (TUF 4.4 METAFILES).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Meta {
-    /// Hashes of its bytes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hashes: Option<Hashes>,
-    /// Its length in bytes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub length: Option<u64>,
-    /// Its version.
-    pub version: u64,
-}
-
-impl Meta {
-    /// What to say of a file with these bytes.
-    pub fn of(bytes: &[u8], version: u64) -> Self {
-        let hashes = Hashes { sha256: Some(Sha256::of(bytes)) };
-        Self { hashes: Some(hashes), length: Some(bytes.len() as u64), version }
-    }
-
-    /// Whether `bytes` are the file that is meant.
-    pub(super) fn check(&self, role: &Role, bytes: &[u8]) -> Result<(), Error> {
-        let mismatch = |reason: String| Err(Error::Mismatch { role: role.clone(), reason });
-        match self.length {
-            Some(length) if length != bytes.len() as u64 => {
-                return mismatch(format!("{} bytes where {length} are named", bytes.len()));
-            }
-            _ => {}
-        }
-        match self.hashes.as_ref().map(|hashes| hashes.sha256) {
-            None => Ok(()),
-            Some(None) => mismatch("its hash is of no kind known here".to_owned()),
-            Some(Some(sha256)) if sha256 != Sha256::of(bytes) => {
-                mismatch("its SHA-256 is not the one named".to_owned())
-            }
-            Some(Some(_)) => Ok(()),
-        }
     }
 }
 
@@ -336,61 +287,6 @@ impl Content for Snapshot {
     }
 }
 
-/// What `targets` says of a file (TUF 4.5 TARGETS).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TargetFile {
-    /// Anything the signer wants to say of it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub custom: Option<Value>,
-    /// Hashes of its bytes.
-    pub hashes: Hashes,
-    /// Its length in bytes.
-    pub length: u64,
-}
-
-impl TargetFile {
-    /// What to say of a file with these bytes.
-    pub fn of(bytes: &[u8]) -> Self {
-        Self { custom: None, hashes: Hashes { sha256: Some(Sha256::of(bytes)) }, length: bytes.len() as u64 }
-    }
-
-    /// The same with `custom`.
-    #[must_use]
-    pub fn with_custom(mut self, custom: Value) -> Self {
-        self.custom = Some(custom);
-        self
-    }
-
-    /// Whether `bytes` are the file that is meant. Without a hash that is known here, nothing is.
-    pub fn matches(&self, bytes: &[u8]) -> bool {
-        self.length == bytes.len() as u64 && self.hashes.sha256 == Some(Sha256::of(bytes))
-    }
-}
-
-/// A role that is delegated to (TUF 4.5 ROLES).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DelegatedRole {
-    /// Its name.
-    pub name: String,
-    /// Who signs for it.
-    #[serde(flatten)]
-    pub keys: RoleKeys,
-    /// Which targets it may speak of, as patterns.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub paths: Vec<String>,
-    /// Whether the search for a target ends with it.
-    pub terminating: bool,
-}
-
-/// Roles that are delegated to, and their keys.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Delegations {
-    /// The keys.
-    pub keys: BTreeMap<KeyId, PublicKey>,
-    /// The roles, in the order of their priority.
-    pub roles: Vec<DelegatedRole>,
-}
-
 /// `targets.json`, or a delegated role's file (TUF 4.5).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Targets {
@@ -427,7 +323,8 @@ impl Targets {
         let role = DelegatedRole {
             name: Role::channels().name().to_owned(),
             keys: RoleKeys { keyids: vec![key.id()], threshold: 1 },
-            paths: vec!["channels/*".to_owned()],
+            paths: Some(vec!["channels/*".to_owned()]),
+            path_hash_prefixes: None,
             terminating: true,
         };
         let keys = BTreeMap::from([(key.id(), key.clone())]);
@@ -445,17 +342,6 @@ impl Content for Targets {
         if self.targets.len() > max {
             return Err(format!("it lists {} targets; {max} are allowed", self.targets.len()));
         }
-        let roles = self.delegations.iter().flat_map(|delegations| &delegations.roles);
-        let mut names = BTreeSet::new();
-        for role in roles {
-            if !names.insert(&role.name) {
-                return Err(format!("it delegates to '{}' twice", role.name));
-            }
-            if !matches!(Role::from_name(&role.name), Role::Delegated(_)) || role.name.is_empty() {
-                return Err(format!("it delegates to '{}', which is a top-level role", role.name));
-            }
-            check_keys(&role.keys, &role.name)?;
-        }
-        Ok(())
+        self.delegations.as_ref().map_or(Ok(()), Delegations::check)
     }
 }

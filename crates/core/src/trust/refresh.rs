@@ -102,8 +102,8 @@ pub fn refresh<S: Source, C: Cache>(
     source: &mut S,
     cache: &mut C,
 ) -> Result<Refreshed, RefreshError<S::Error, C::Error>> {
-    let trusted = Trusted::new(root, now)?;
-    let mut driver = Driver { trusted, source, cache, changed: false };
+    let mut trusted = Trusted::new(root, now)?;
+    let mut driver = Driver { trusted: &mut trusted, source, cache, changed: false };
     let head = driver.source.head().map_err(RefreshError::Source)?;
     driver.roots(head.as_ref())?;
     driver.timestamp(head.as_ref())?;
@@ -111,17 +111,19 @@ pub fn refresh<S: Source, C: Cache>(
     driver.targets(&Role::Targets, None)?;
     let channels = Role::channels();
     let delegated = driver.trusted.targets(&Role::Targets).and_then(|targets| targets.delegations.as_ref());
-    if delegated.is_some_and(|d| d.roles.iter().any(|role| role.name == channels.name())) {
+    if delegated.is_some_and(|delegations| delegations.role(&channels).is_some()) {
         driver.targets(&channels, Some(&Role::Targets))?;
     }
-    Ok(Refreshed { trusted: driver.trusted, changed: driver.changed })
+    let changed = driver.changed;
+    Ok(Refreshed { trusted, changed })
 }
 
-struct Driver<'a, S, C> {
-    trusted: Trusted,
-    source: &'a mut S,
-    cache: &'a mut C,
-    changed: bool,
+/// What is believed, where more comes from, and where it is kept.
+pub(super) struct Driver<'a, S, C> {
+    pub(super) trusted: &'a mut Trusted,
+    pub(super) source: &'a mut S,
+    pub(super) cache: &'a mut C,
+    pub(super) changed: bool,
 }
 
 impl<S: Source, C: Cache> Driver<'_, S, C> {
@@ -140,9 +142,9 @@ impl<S: Source, C: Cache> Driver<'_, S, C> {
             };
             let kept = [Role::Timestamp, Role::Snapshot].map(|role| (self.cache.load(&role).unwrap_or_default(), role));
             let signed = |trusted: &Trusted| kept.each_ref().map(|(bytes, role)| trusted.is_signed(role, bytes));
-            let before = signed(&self.trusted);
+            let before = signed(self.trusted);
             self.trusted.update_root(&bytes)?;
-            let after = signed(&self.trusted);
+            let after = signed(self.trusted);
             // TUF 5.3.11: the keys of timestamp or snapshot were replaced. Whoever had the old ones may have set both
             // versions so high that nothing honest is ever newer, so both are forgotten; and before this root is kept,
             // because afterwards nobody could tell.
@@ -192,14 +194,25 @@ impl<S: Source, C: Cache> Driver<'_, S, C> {
         self.keep(&Role::Snapshot, &bytes)
     }
 
-    /// TUF 5.6.
-    fn targets(&mut self, role: &Role, delegator: Option<&Role>) -> Result<(), RefreshError<S::Error, C::Error>> {
-        if let Some(bytes) = self.cache.load(role)
-            && self.trusted.update_targets(role, delegator, &bytes).is_ok()
-        {
-            return Ok(());
+    /// TUF 5.6.1 to 5.6.6: `targets`, or a role that `delegator` leads to. One that is believed already is verified on
+    /// this delegator's word, too.
+    pub(super) fn targets(
+        &mut self,
+        role: &Role,
+        delegator: Option<&Role>,
+    ) -> Result<(), RefreshError<S::Error, C::Error>> {
+        if let Some(delegator) = delegator.filter(|_| self.trusted.targets(role).is_some()) {
+            return Ok(self.trusted.verify_again(role, delegator)?);
         }
         let meta = self.trusted.named_targets(role)?;
+        if let Some(bytes) = self.cache.load(role) {
+            match self.trusted.update_targets(role, delegator, &bytes) {
+                Ok(()) => return Ok(()),
+                // It is the file that the snapshot names, and its time is over: asking for it again changes nothing.
+                Err(error @ Error::Expired { .. }) => return Err(error.into()),
+                Err(_) => {}
+            }
+        }
         let max = meta.length.unwrap_or(METADATA_LEN_MAX).min(METADATA_LEN_MAX);
         let bytes = self.fetch(&MetadataFile::Versioned(role.clone(), meta.version), max)?;
         self.trusted.update_targets(role, delegator, &bytes)?;

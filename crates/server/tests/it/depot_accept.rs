@@ -68,7 +68,7 @@ async fn what_no_device_would_believe() {
     for edit in [
         (|t| t.delegations = None) as fn(&mut Targets),
         |t| *t = t.clone().with_channels_role(&keys::thief().public()),
-        |t| t.delegations.as_mut().unwrap().roles[0].paths = vec!["*".into()],
+        |t| t.delegations.as_mut().unwrap().roles[0].paths = Some(vec!["*".into()]),
     ] {
         assert_refused(&depot, &spoilt(&view, &release, edit), "delegates", REFUSED).await;
     }
