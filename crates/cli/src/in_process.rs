@@ -8,7 +8,7 @@ use std::io::{Read, Seek, SeekFrom};
 
 use tokio::runtime::Handle;
 use updraft_core::Timestamp;
-use updraft_core::api::{BlobStored, Committed, FirstMetadata, NewTargets, Promotion};
+use updraft_core::api::{BlobStored, Committed, FirstMetadata, NewTargets, NextRoot, Promotion};
 use updraft_core::digest::Digest;
 use updraft_core::head::Head;
 use updraft_core::key::PublicKey;
@@ -132,6 +132,14 @@ impl Remote for InProcess {
 
     fn promote(&self, app: &AppName, promotion: &Promotion) -> Result<Committed, RemoteError> {
         self.runtime.block_on(self.depot.promote(app, promotion, Timestamp::now())).map_err(refused)
+    }
+
+    fn next_online_key(&self, app: &AppName) -> Result<PublicKey, RemoteError> {
+        self.runtime.block_on(self.depot.next_online_key(app)).map_err(refused)
+    }
+
+    fn rotate(&self, app: &AppName, next: &NextRoot) -> Result<Committed, RemoteError> {
+        self.runtime.block_on(self.depot.rotate(app, next, Timestamp::now())).map_err(refused)
     }
 
     fn head(&self, app: &AppName) -> Result<Option<Head>, RemoteError> {

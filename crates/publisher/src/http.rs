@@ -15,7 +15,8 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use updraft_core::api::{
-    BlobStored, Committed, FirstMetadata, Have, Missing, NewApp, NewAppKeys, NewTargets, Promotion, UploadState,
+    BlobStored, Committed, FirstMetadata, Have, Missing, NewApp, NewAppKeys, NewTargets, NextRoot, Promotion,
+    UploadState,
 };
 use updraft_core::digest::Digest;
 use updraft_core::head::Head;
@@ -269,6 +270,16 @@ impl Remote for Http {
 
     fn promote(&self, app: &AppName, promotion: &Promotion) -> Result<Committed, RemoteError> {
         self.post(&format!("apps/{app}/promote"), promotion)
+    }
+
+    fn next_online_key(&self, app: &AppName) -> Result<PublicKey, RemoteError> {
+        // The call takes no more than its path says; an empty object leaves room for what it may take one day.
+        let keys: NewAppKeys = self.post(&format!("apps/{app}/online-key"), &serde_json::json!({}))?;
+        Ok(keys.online)
+    }
+
+    fn rotate(&self, app: &AppName, next: &NextRoot) -> Result<Committed, RemoteError> {
+        self.post(&format!("apps/{app}/rotate"), next)
     }
 
     fn head(&self, app: &AppName) -> Result<Option<Head>, RemoteError> {

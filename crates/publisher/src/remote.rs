@@ -6,7 +6,7 @@
 
 use std::fs::File;
 
-use updraft_core::api::{BlobStored, Committed, FirstMetadata, NewTargets, Promotion};
+use updraft_core::api::{BlobStored, Committed, FirstMetadata, NewTargets, NextRoot, Promotion};
 use updraft_core::digest::Digest;
 use updraft_core::head::Head;
 use updraft_core::key::PublicKey;
@@ -138,6 +138,21 @@ pub trait Remote: Sync {
     /// # Errors
     /// [`RemoteError::Conflict`] when the channel is there already, or ahead.
     fn promote(&self, app: &AppName, promotion: &Promotion) -> Result<Committed, RemoteError>;
+
+    /// Wants another online key for the app: its public half, the same one each time until a root that names it is
+    /// committed. The server goes on signing with the one that the newest root names.
+    ///
+    /// # Errors
+    /// When the app does not exist or the server cannot make a key.
+    fn next_online_key(&self, app: &AppName) -> Result<PublicKey, RemoteError>;
+
+    /// Hands in the next root and the targets that go with it: both count at once, or neither does. The same again is
+    /// success.
+    ///
+    /// # Errors
+    /// [`RemoteError::Conflict`] when the base moved or there is another root already; [`RemoteError::Refused`] when a
+    /// device would not follow it.
+    fn rotate(&self, app: &AppName, next: &NextRoot) -> Result<Committed, RemoteError>;
 
     /// The app's head; `None` when there is no such app.
     ///

@@ -20,6 +20,7 @@ mod parallel;
 mod presence;
 mod promote;
 mod renew;
+mod rotate;
 mod sign;
 mod slot;
 mod trees;

@@ -9,20 +9,20 @@ use std::io::Read;
 use std::sync::{Mutex, MutexGuard};
 
 use updraft_core::Timestamp;
-use updraft_core::api::{BlobStored, Committed, FirstMetadata, NewTargets, Promotion};
+use updraft_core::api::{BlobStored, Committed, FirstMetadata, NewTargets, NextRoot, Promotion};
 use updraft_core::channel::Channel;
 use updraft_core::digest::Digest;
 use updraft_core::head::Head;
 use updraft_core::key::{PublicKey, SigningKey};
 use updraft_core::layout::{self, Key};
-use updraft_core::limits::{METADATA_LEN_MAX, TREE_LEN_MAX, ZSTD_WINDOW_LOG_MAX};
+use updraft_core::limits::{METADATA_LEN_MAX, ROOT_LEN_MAX, TREE_LEN_MAX, ZSTD_WINDOW_LOG_MAX};
 use updraft_core::name::{AppName, ChannelName};
 use updraft_core::release::{Release, ReleaseName};
 use updraft_core::signed::Envelope;
 use updraft_core::tree::Tree;
 use updraft_core::tree::stored::{Encoding, unpack};
 use updraft_core::trust::{
-    Meta, MetadataFile, Role, Snapshot, Source, TargetFile, Targets, TimestampMeta, Trusted, refresh,
+    Meta, MetadataFile, Role, Root, Snapshot, Source, TargetFile, Targets, TimestampMeta, Trusted, refresh,
 };
 use updraft_publisher::{Remote, RemoteError};
 use updraft_testkit::{MemoryCache, clock, keys};
@@ -41,7 +41,8 @@ type Hook = Box<dyn FnOnce(&Server) + Send>;
 /// The server.
 pub(crate) struct Server {
     app: AppName,
-    online: SigningKey,
+    /// Every online key that it has; it signs with the one that the newest root names.
+    online: Mutex<Vec<SigningKey>>,
     state: Mutex<State>,
     before_submit: Mutex<Vec<Hook>>,
 }
@@ -64,6 +65,7 @@ type Encoding2 = bool;
 struct Live {
     objects: BTreeMap<Key, Vec<u8>>,
     head: Option<Head>,
+    root: u64,
     targets: u64,
     channels: BTreeMap<ChannelName, Channel>,
     device: MemoryCache,
@@ -76,7 +78,21 @@ impl Server {
 
     /// A server whose online key is this one.
     pub(crate) fn with_online(app: &str, online: SigningKey) -> Self {
+        let online = Mutex::new(vec![online]);
         Self { app: app.parse().unwrap(), online, state: Mutex::default(), before_submit: Mutex::default() }
+    }
+
+    /// Its key directory is gone: it can sign nothing until a root names a key that it makes now.
+    pub(crate) fn lose_online_keys(&self) {
+        self.online.lock().unwrap().clear();
+    }
+
+    /// The online key that the newest root of `live` names.
+    fn online_key(&self, live: &Live) -> Result<SigningKey, RemoteError> {
+        let root = root_of(&self.app, live).map_err(refused)?;
+        let online = self.online.lock().unwrap();
+        let key = online.iter().find(|key| is_online(&root, &key.public()));
+        key.map(keys::copy).ok_or_else(|| refused("the app is read-only: its online key is not on this server"))
     }
 
     /// From now on, the `nth` call (from 0) and every one after it fails.
@@ -237,7 +253,8 @@ impl Server {
             let file = TargetFile::of(&bytes).with_custom(serde_json::to_value(channel).unwrap());
             role.targets.insert(Channel::target_path(name), file);
         }
-        let role = Envelope::new(&role).sign(&self.online).to_bytes();
+        let online = self.online_key(live)?;
+        let role = Envelope::new(&role).sign(&online).to_bytes();
         let meta = |version, bytes: &[u8]| Meta {
             hashes: Some(TargetFile::of(bytes).hashes),
             length: Some(bytes.len() as u64),
@@ -247,9 +264,9 @@ impl Server {
             (Role::Targets, meta(version_of_targets, targets.as_bytes())),
             (Role::channels(), meta(generation, &role)),
         ];
-        let snapshot = Envelope::new(&Snapshot::new(generation, later, roles)).sign(&self.online).to_bytes();
+        let snapshot = Envelope::new(&Snapshot::new(generation, later, roles)).sign(&online).to_bytes();
         let timestamp = TimestampMeta::new(generation, later, meta(generation, &snapshot));
-        let timestamp = Envelope::new(&timestamp).sign(&self.online).to_bytes();
+        let timestamp = Envelope::new(&timestamp).sign(&online).to_bytes();
 
         for (role, version, bytes) in [
             (Role::Targets, version_of_targets, targets.as_bytes()),
@@ -262,7 +279,7 @@ impl Server {
                 _ => {}
             }
         }
-        next.head = Some(Head { generation, op_id: String::new(), root: 1, timestamp, snapshot });
+        next.head = Some(Head { generation, op_id: String::new(), root: live.root, timestamp, snapshot });
         next.targets = version_of_targets;
         next.channels = channels;
 
@@ -302,6 +319,19 @@ impl Server {
         }
         Ok(())
     }
+}
+
+/// The newest root.
+fn root_of(app: &AppName, live: &Live) -> Result<Root, String> {
+    let bytes = &live.objects[&layout::metadata(app, &MetadataFile::Root(live.root))];
+    let envelope = Envelope::parse(bytes, ROOT_LEN_MAX).map_err(|e| e.to_string())?;
+    envelope.content().map_err(|e| e.to_string())
+}
+
+/// Whether `root` lets this key sign timestamps.
+fn is_online(root: &Root, key: &PublicKey) -> bool {
+    let keyids = root.roles.get(Role::Timestamp.name()).map_or(&[][..], |role| &role.keyids);
+    keyids.iter().filter_map(|id| root.keys.get(id)).any(|named| named == key)
 }
 
 /// What is in a frame, decoded with the memory that a device has for it.
@@ -351,7 +381,7 @@ impl Remote for Server {
         assert_eq!(*app, self.app);
         self.call("propose", |state| match state.live.head {
             Some(_) => Err(conflict("the app exists")),
-            None => Ok(self.online.public()),
+            None => Ok(self.online.lock().unwrap()[0].public()),
         })
     }
 
@@ -360,7 +390,7 @@ impl Remote for Server {
             if state.live.head.is_some() {
                 return Err(conflict("the app exists"));
             }
-            let mut live = Live::default();
+            let mut live = Live { root: 1, ..Live::default() };
             live.objects.insert(layout::first_root(app), first.root.clone().into_bytes());
             live.objects.insert(layout::metadata(app, &MetadataFile::Root(1)), first.root.clone().into_bytes());
             state.live = self.commit(&live, &first.targets, BTreeMap::new(), &state.blobs)?;
@@ -464,6 +494,56 @@ impl Remote for Server {
             let live = state.live.clone();
             state.live = self.commit(&live, &String::from_utf8(targets).unwrap(), channels, &state.blobs)?;
             Ok(Committed { generation: state.live.head.as_ref().unwrap().generation, targets: state.live.targets })
+        })
+    }
+
+    fn next_online_key(&self, app: &AppName) -> Result<PublicKey, RemoteError> {
+        self.call("next online key", |state| {
+            let root = root_of(app, &state.live).map_err(refused)?;
+            let mut online = self.online.lock().unwrap();
+            if let Some(waiting) = online.last().filter(|key| !is_online(&root, &key.public())) {
+                return Ok(waiting.public());
+            }
+            online.push(keys::named(&format!("the online key after root {}", root.version)));
+            Ok(online[online.len() - 1].public())
+        })
+    }
+
+    fn rotate(&self, app: &AppName, next: &NextRoot) -> Result<Committed, RemoteError> {
+        self.call("rotate", |state| {
+            let mut live = state.live.clone();
+            let generation = |live: &Live| live.head.as_ref().map_or(0, |head| head.generation);
+            let newest = layout::metadata(app, &MetadataFile::Root(live.root));
+            if live.objects.get(&newest).is_some_and(|there| there == next.root.as_bytes()) {
+                return Ok(Committed { generation: generation(&live), targets: live.targets });
+            }
+            if next.base != live.targets {
+                return Err(conflict("the base moved"));
+            }
+            let file = MetadataFile::Versioned(Role::Targets, live.targets);
+            let now = String::from_utf8(live.objects[&layout::metadata(app, &file)].clone()).unwrap();
+            let targets = next.targets.as_ref().unwrap_or(&now);
+            live.root += 1;
+            let file = layout::metadata(app, &MetadataFile::Root(live.root));
+            live.objects.insert(file, next.root.clone().into_bytes());
+            let root = root_of(app, &live).map_err(refused)?;
+            let read = |text: &str| -> Result<Targets, RemoteError> {
+                let envelope =
+                    Envelope::parse(text.as_bytes(), METADATA_LEN_MAX).map_err(|e| refused(e.to_string()))?;
+                envelope.content().map_err(|e| refused(e.to_string()))
+            };
+            let (old, new) = (read(&now)?, read(targets)?);
+            if old.targets != new.targets {
+                return Err(refused("a rotation may not change which releases are live"));
+            }
+            let key = self.online_key(&live)?.public();
+            if root.version != live.root
+                || new.delegations != Targets::new(1, clock::now()).with_channels_role(&key).delegations
+            {
+                return Err(refused("targets must delegate channels to the online key of the next root"));
+            }
+            state.live = self.commit(&live, targets, live.channels.clone(), &state.blobs)?;
+            Ok(Committed { generation: generation(&state.live), targets: state.live.targets })
         })
     }
 

@@ -1,9 +1,11 @@
-//! The online keys: one for each app, which signs snapshot, timestamp and channels. No key ever signs for two apps.
+//! The online keys: each app has one that signs snapshot, timestamp and channels, the one that its newest root names. No
+//! key ever signs for two apps.
 //!
-//! They live in a directory of their own, never in a store: `{app}/online.pem`, PKCS#8, readable by the owner only. A key
-//! that was made is durable before anybody hears of it, and is never replaced.
+//! They live in a directory of their own, never in a store: `{app}/online.pem` is the first, `{app}/online-{fingerprint}.pem`
+//! are those that came after it or wait for a root to name them. PKCS#8, readable by the owner only. A key that was made
+//! is durable before anybody hears of it, and is never replaced or removed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -14,7 +16,7 @@ use pkcs8::der::asn1::OctetStringRef;
 use pkcs8::der::zeroize::Zeroizing;
 use pkcs8::der::{Decode, Encode};
 use pkcs8::{AlgorithmIdentifierRef, LineEnding, ObjectIdentifier, PrivateKeyInfoRef, SecretDocument};
-use updraft_core::key::SigningKey;
+use updraft_core::key::{PublicKey, SigningKey};
 use updraft_core::name::AppName;
 
 /// RFC 8410.
@@ -23,6 +25,9 @@ const LABEL: &str = "PRIVATE KEY";
 
 /// Largest key file that is read, in bytes; ours have 119.
 const FILE_LEN_MAX: u64 = 16 << 10;
+
+/// How many names in the directory of an app are looked at. There is a key for each root that named a new one, at most.
+const NAMES_MAX: usize = 1_000;
 
 /// Why an online key cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +51,16 @@ type Seed = Zeroizing<[u8; 32]>;
 
 enum Place {
     Directory(PathBuf),
-    Memory(Mutex<BTreeMap<AppName, Seed>>),
+    Memory(Mutex<Apps>),
+}
+
+type Apps = BTreeMap<AppName, InMemory>;
+
+/// The keys of an app that are in no directory.
+#[derive(Default)]
+struct InMemory {
+    first: Option<Seed>,
+    others: Vec<Seed>,
 }
 
 impl fmt::Debug for OnlineKeys {
@@ -69,24 +83,23 @@ impl OnlineKeys {
         Self(Arc::new(Place::Memory(Mutex::default())))
     }
 
-    /// The online key of `app`, if it has one. Blocks for a moment, as files do.
+    /// The first online key of `app`, if it has one. Blocks for a moment, as files do.
     ///
     /// # Errors
     /// When there is a file and it cannot be read, or is no Ed25519 key.
     pub fn get(&self, app: &AppName) -> Result<Option<SigningKey>, Error> {
         match &*self.0 {
             Place::Directory(directory) => read(&file_of(directory, app)),
-            Place::Memory(keys) => Ok(lock(keys).get(app).map(|seed| SigningKey::from_seed(**seed))),
+            Place::Memory(apps) => Ok(lock(apps).get(app).and_then(|keys| keys.first.as_ref()).map(key_of)),
         }
     }
 
-    /// The online key of `app`, made if it has none. Of several callers at once all get the same.
+    /// The first online key of `app`, made if it has none. Of several callers at once all get the same.
     ///
     /// # Errors
     /// When it can be neither read nor written.
     pub fn get_or_make(&self, app: &AppName) -> Result<SigningKey, Error> {
-        let mut seed = Seed::default();
-        getrandom::fill(&mut *seed).map_err(|e| Error::new(Path::new(app.as_str()), e))?;
+        let seed = new_seed(app)?;
         match &*self.0 {
             Place::Directory(directory) => {
                 let path = file_of(directory, app);
@@ -96,17 +109,121 @@ impl OnlineKeys {
                 write(&path, &seed)?;
                 read(&path)?.ok_or_else(|| Error::new(&path, "it was written just now and is gone"))
             }
-            Place::Memory(keys) => Ok(SigningKey::from_seed(**lock(keys).entry(app.clone()).or_insert(seed))),
+            Place::Memory(apps) => Ok(key_of(lock(apps).entry(app.clone()).or_default().first.get_or_insert(seed))),
+        }
+    }
+
+    /// The private half of `public`, if it is here.
+    ///
+    /// # Errors
+    /// When no file has it, and one that may is damaged.
+    pub fn find(&self, app: &AppName, public: &PublicKey) -> Result<Option<SigningKey>, Error> {
+        let is_it = |key: &SigningKey| key.public() == *public;
+        match &*self.0 {
+            Place::Directory(directory) => {
+                let mut damaged = None;
+                for path in [named_file(directory, app, public), file_of(directory, app)] {
+                    match read(&path) {
+                        Ok(key) => match key.filter(is_it) {
+                            Some(key) => return Ok(Some(key)),
+                            None => continue,
+                        },
+                        Err(error) => damaged = Some(error),
+                    }
+                }
+                damaged.map_or(Ok(None), Err)
+            }
+            Place::Memory(apps) => Ok(lock(apps).get(app).and_then(|keys| {
+                let mut all = keys.first.iter().chain(&keys.others).map(key_of);
+                all.find(is_it)
+            })),
+        }
+    }
+
+    /// The key of `app` that waits for a root to name it, made if there is none: one that is not among `used`, the bytes
+    /// of every public key that a root has named. Of several callers at once, in one process, one may make it.
+    ///
+    /// # Errors
+    /// When the directory cannot be read, or the key not written.
+    pub fn next_or_make(&self, app: &AppName, used: &BTreeSet<Vec<u8>>) -> Result<SigningKey, Error> {
+        let waits = |key: &SigningKey| key.public().key_bytes().is_some_and(|bytes| !used.contains(&bytes));
+        let seed = new_seed(app)?;
+        match &*self.0 {
+            Place::Directory(directory) => {
+                for path in later_files(&directory.join(app.as_str()))? {
+                    match read(&path) {
+                        Ok(key) => match key.filter(waits) {
+                            Some(key) => return Ok(key),
+                            None => continue,
+                        },
+                        // Whoever has to replace a key is not to be held up by a file that is of no use.
+                        Err(error) => tracing::warn!(%error, "this file is left alone"),
+                    }
+                }
+                let path = named_file(directory, app, &key_of(&seed).public());
+                write(&path, &seed)?;
+                read(&path)?.ok_or_else(|| Error::new(&path, "it was written just now and is gone"))
+            }
+            Place::Memory(apps) => {
+                let mut apps = lock(apps);
+                let keys = apps.entry(app.clone()).or_default();
+                if let Some(key) = keys.others.iter().map(key_of).find(waits) {
+                    return Ok(key);
+                }
+                let key = key_of(&seed);
+                keys.others.push(seed);
+                Ok(key)
+            }
         }
     }
 }
 
-fn lock(keys: &Mutex<BTreeMap<AppName, Seed>>) -> MutexGuard<'_, BTreeMap<AppName, Seed>> {
-    keys.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(apps: &Mutex<Apps>) -> MutexGuard<'_, Apps> {
+    apps.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn new_seed(app: &AppName) -> Result<Seed, Error> {
+    let mut seed = Seed::default();
+    getrandom::fill(&mut *seed).map_err(|e| Error::new(Path::new(app.as_str()), e))?;
+    Ok(seed)
+}
+
+fn key_of(seed: &Seed) -> SigningKey {
+    SigningKey::from_seed(**seed)
 }
 
 fn file_of(directory: &Path, app: &AppName) -> PathBuf {
     directory.join(app.as_str()).join("online.pem")
+}
+
+/// Where every key but the first is: a new key is a new file, so none is ever written over.
+fn named_file(directory: &Path, app: &AppName, public: &PublicKey) -> PathBuf {
+    directory.join(app.as_str()).join(format!("{LATER}{}.pem", public.fingerprint()))
+}
+
+const LATER: &str = "online-";
+
+/// The files of all keys but the first, by name.
+fn later_files(app_dir: &Path) -> Result<Vec<PathBuf>, Error> {
+    let fail = |e: io::Error| Error::new(app_dir, e);
+    let entries = match fs::read_dir(app_dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(fail(error)),
+    };
+    let mut files = Vec::new();
+    for (n, entry) in entries.enumerate() {
+        if n == NAMES_MAX {
+            return Err(Error::new(app_dir, format_args!("more than {NAMES_MAX} files are in it")));
+        }
+        let path = entry.map_err(fail)?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if name.starts_with(LATER) && name.ends_with(".pem") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
 }
 
 fn read(path: &Path) -> Result<Option<SigningKey>, Error> {

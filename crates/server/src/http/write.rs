@@ -33,6 +33,8 @@ pub(super) fn routes(shared: &Shared) -> Router<Shared> {
         .route("/apps", get(apps).post(propose))
         .route("/apps/{app}", get(app))
         .route("/apps/{app}/root", post(create))
+        .route("/apps/{app}/online-key", post(next_online_key))
+        .route("/apps/{app}/rotate", post(rotate))
         .route("/apps/{app}/missing", post(missing))
         .route("/apps/{app}/uploads/{blob}", get(upload_state))
         .route("/apps/{app}/blobs/{blob}", put(put_blob))
@@ -74,6 +76,20 @@ async fn create(
     Bounded(first): Bounded<api::FirstMetadata>,
 ) -> Result<Json<api::Committed>, Error> {
     to_its_end(async move { shared.depot.create_app(&app, &first, Timestamp::now()).await }).await.map(Json)
+}
+
+/// What the body says is not looked at: the path says it all.
+async fn next_online_key(State(shared): State<Shared>, Name(app): Name) -> Result<Json<api::NewAppKeys>, Error> {
+    let online = to_its_end(async move { shared.depot.next_online_key(&app).await }).await?;
+    Ok(Json(api::NewAppKeys { online }))
+}
+
+async fn rotate(
+    State(shared): State<Shared>,
+    Name(app): Name,
+    Bounded(next): Bounded<api::NextRoot>,
+) -> Result<Json<api::Committed>, Error> {
+    to_its_end(async move { shared.depot.rotate(&app, &next, Timestamp::now()).await }).await.map(Json)
 }
 
 async fn missing(
