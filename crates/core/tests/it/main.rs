@@ -4,5 +4,6 @@
 mod scene;
 mod trust_attacks;
 mod trust_damage;
+mod trust_delegations;
 mod trust_properties;
 mod trust_recovery;
