@@ -102,6 +102,26 @@ impl Envelope {
         self
     }
 
+    /// The ids of the keys whose signatures are on it, whether or not these verify.
+    pub fn signers(&self) -> impl Iterator<Item = &KeyId> {
+        self.signatures.iter().map(|signature| &signature.keyid)
+    }
+
+    /// The same document with the signatures of `other` too; `None` when that is another document. Where both have one
+    /// under the same key id, this one's stays.
+    #[must_use]
+    pub fn merge(mut self, other: &Self) -> Option<Self> {
+        if self.signed != other.signed {
+            return None;
+        }
+        for signature in &other.signatures {
+            if self.signers().all(|keyid| *keyid != signature.keyid) {
+                self.signatures.push(signature.clone());
+            }
+        }
+        Some(self)
+    }
+
     /// The bytes to write: compact JSON.
     pub fn to_bytes(&self) -> Vec<u8> {
         let wire = Wire { signatures: self.signatures.clone(), signed: self.signed.clone() };
@@ -187,6 +207,19 @@ mod tests {
         let again = Signature { keyid: twin, sig: doubled.signatures[0].sig.clone() };
         doubled.signatures.push(again);
         assert_eq!(doubled.verify(&keys, &pair), Err(Error::Threshold { found: 1, threshold: 2 }));
+    }
+
+    #[test]
+    fn copies_that_were_signed_apart_come_together() {
+        let (a, b) = (key(1), key(2));
+        let envelope = Envelope::new(&serde_json::json!({"n": 1}));
+        let (left, right) = (envelope.clone().sign(&a), envelope.sign(&a).sign(&b));
+        let merged = left.merge(&right).unwrap();
+        assert_eq!(merged, right);
+        let (keys, pair) = role(&[&a, &b], 2);
+        merged.clone().verify(&keys, &pair).unwrap();
+        let other = Envelope::new(&serde_json::json!({"n": 2})).sign(&b);
+        assert_eq!(merged.merge(&other), None);
     }
 
     #[test]
