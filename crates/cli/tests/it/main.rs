@@ -4,6 +4,7 @@
 mod crash;
 mod docs;
 mod main_job;
+mod python_tuf;
 mod real_software;
 mod seed;
 mod support;
