@@ -14,6 +14,7 @@ mod create;
 mod error;
 mod fsck;
 mod gc;
+mod handover;
 mod keys;
 mod load;
 mod parallel;
@@ -116,7 +117,16 @@ impl Depot {
             let slot = depot.slot_or_new(&name);
             let _turn = slot.turn.lock().await;
             match depot.load_in_turn(&slot).await {
-                Ok(view) => depot.publish_timestamp(&view).await,
+                Ok(view) => {
+                    depot.publish_timestamp(&view).await;
+                    if let Err(error) = depot.signing_key(&name, &view.root).await {
+                        tracing::error!(
+                            app = %name, %error, expires = %view.timestamp.expires.at(),
+                            "nothing can be signed for this app: when its timestamp expires, devices call it stale and keep what \
+                             they have"
+                        );
+                    }
+                }
                 // An app whose creation did not come as far as its head is none.
                 Err(Error::NotFound(_)) => {}
                 Err(error) => tracing::error!(app = %name, %error, "this app cannot be served"),
@@ -148,6 +158,25 @@ impl Depot {
     /// What is live of `app` now. Never waits, never touches the store.
     pub fn view(&self, app: &AppName) -> Option<Arc<View>> {
         self.inner.apps.load().get(app)?.view()
+    }
+
+    /// Whether the server can sign for `app`: the online key that its newest root names is here.
+    ///
+    /// # Errors
+    /// [`Error::NoKey`] when it is not, [`Error::Keys`] when it cannot be read: the sentence names the remedy.
+    pub async fn can_sign(&self, app: &AppName) -> Result<(), Error> {
+        let view = self.slot(app)?.live()?;
+        self.signing_key(app, &view.root).await.map(drop)
+    }
+
+    /// The newest view of `app`: what another process changed, or is changing, is in it.
+    ///
+    /// # Errors
+    /// When it is not there, or cannot be read; the view of before stays.
+    pub async fn newest(&self, app: &AppName) -> Result<Arc<View>, Error> {
+        let slot = self.slot(app)?;
+        let _turn = slot.turn.lock().await;
+        self.newest_in_turn(&slot).await
     }
 
     /// Reads the app anew: another process may have changed it.

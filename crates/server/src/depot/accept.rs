@@ -15,13 +15,14 @@ use updraft_core::limits::{CHANNELS_MAX, LIVE_RELEASES_MAX, METADATA_LEN_MAX};
 use updraft_core::name::{AppName, ChannelName};
 use updraft_core::release::{Release, ReleaseName};
 use updraft_core::signed::Envelope;
-use updraft_core::trust::{MetadataFile, Role, TargetFile, Targets};
+use updraft_core::trust::{MetadataFile, Role, Root, TargetFile, Targets};
 
 use super::commit::{Change, Outcome, TRIES};
 use super::promote::{self, Promoted};
+use super::rotate;
 use super::sign::File;
 use super::slot::Slot;
-use super::verify::Expiry;
+use super::verify::{self, Expiry};
 use super::{Depot, Error, View, detached};
 
 /// What a submission comes to.
@@ -88,13 +89,14 @@ fn is_live(view: &View, new: &api::NewTargets) -> bool {
 
 /// Decides what `new` comes to on top of `view`.
 fn plan(view: &View, new: &api::NewTargets, now: Timestamp) -> Result<Plan, Error> {
-    let (targets, file) = believe(view, new, now)?;
+    // First: whoever lost a race against a rotation is to read the app again, not to be told that its key is wrong.
     if new.base != view.targets.version {
         return Err(Error::Conflict(format!(
             "app {}: targets is at version {}, this was made from version {}; read it again and sign again",
             view.name, view.targets.version, new.base
         )));
     }
+    let (targets, file) = believe(view, new, now)?;
     let (releases, documents) = releases(view, &targets, new)?;
     let channels = channels(view, &releases, new)?;
     let is_new = |(path, _): &(&String, &Release)| !view.releases.contains_key(*path);
@@ -108,9 +110,17 @@ fn believe(view: &View, new: &api::NewTargets, now: Timestamp) -> Result<(Target
     let refused = |reason: String| Error::Refused(format!("app {}: {reason}", view.name));
     let bytes = Bytes::from(new.targets.clone());
     let envelope = Envelope::parse(&bytes, METADATA_LEN_MAX).map_err(|e| refused(format!("targets: {e}")))?;
-    let signers = view.root.roles.get(Role::Targets.name()).ok_or_else(|| refused("root names no targets".into()))?;
-    envelope.verify(&view.root.keys, signers).map_err(|e| {
-        refused(format!("targets: {e}; sign with the key that root {} names for targets", view.root.version))
+    let is_signed_for = |root: &Root| verify::check_signatures(&envelope, root, &Role::Targets);
+    is_signed_for(&view.root).map_err(|e| {
+        let newest = view.root.version;
+        refused(match rotate::roots(view).skip(1).find(|root| is_signed_for(root).is_ok()) {
+            Some(root) => format!(
+                "targets: the keys have changed: it is signed as root {} says, and root {newest} counts now ({e}); sign with the \
+                 keys that root {newest} names",
+                root.version
+            ),
+            None => format!("targets: {e}; sign with the key that root {newest} names for targets"),
+        })
     })?;
     if envelope.role_type() != Some("targets") {
         return Err(refused("targets: it is metadata of another role".into()));

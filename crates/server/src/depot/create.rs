@@ -17,8 +17,8 @@ use updraft_core::name::AppName;
 use updraft_core::signed::Envelope;
 use updraft_core::trust::{Meta, MetadataFile, Role, Root, Snapshot, Targets, Trusted};
 
-use super::commit::random_id;
-use super::sign::{File, Signer};
+use super::commit::{random_id, swap_head};
+use super::sign::{File, Numbering, Signer};
 use super::slot::Slot;
 use super::verify::{self, Expiry};
 use super::{Depot, Error, View, blocking, detached};
@@ -85,7 +85,7 @@ impl Depot {
             Error::Refused(format!("app {app}: ask for its online key first, and sign a root that names it"))
         })?;
         let targets = check(app, first, &key.public(), now)?;
-        let signer = Signer { key, options: self.inner.options, now };
+        let signer = Signer { keys: vec![key], numbering: Numbering::Onward, options: self.inner.options, now };
         let (head, record) = seal(first, targets, &signer);
         check_whole(app, &head, &record, now)?;
 
@@ -93,7 +93,7 @@ impl Depot {
         let record = serde_json::to_vec(&record).expect("metadata is text");
         store.put(&record_key(app, &head), record.into()).await?;
         // Whether it was this head or another one that came to be: what is there now decides.
-        self.swap_head(app, None, &head).await?;
+        swap_head(&self.inner.store, app, None, &head).await?;
         let view = match self.load_in_turn(slot).await {
             // The app is there; a second try at the files that its head names may spare the publisher a puzzle.
             Err(Error::Store(_)) => self.load_in_turn(slot).await?,

@@ -48,7 +48,8 @@ pub enum Error {
     Superseded(Digest),
     /// The online key of the app is not on this server: it can be read, and nothing else.
     #[error(
-        "app {0} is read-only: its online key is not in the key directory of this server; restore it from a backup"
+        "app {0} is read-only: the online key that its root names is not in the key directory of this server; restore \
+         the directory from a backup, or let `updraft keys replace-online` name a new key"
     )]
     NoKey(AppName),
     /// What the store has of the app does not verify.

@@ -169,6 +169,7 @@ impl Check<'_> {
         let app = &view.name;
         self.timestamp(app).await?;
         self.snapshot(view).await?;
+        self.next_root(view).await?;
         let first = layout::metadata(app, &MetadataFile::Root(1));
         let there = self.depot.inner.store.read(&first, ROOT_LEN_MAX).await?;
         if there.is_some_and(|(bytes, _)| bytes != view.first_root) {
@@ -227,6 +228,24 @@ impl Check<'_> {
             "; `updraft fsck --repair` writes it anew"
         };
         self.problem(format!("{key} is not the snapshot of the head{mended}"));
+        Ok(())
+    }
+
+    /// A root that no head names, which clients that look for roots follow all the same.
+    async fn next_root(&mut self, view: &View) -> Result<(), Error> {
+        let (store, app) = (&self.depot.inner.store, &view.name);
+        let key = layout::metadata(app, &MetadataFile::Root(view.root.version + 1));
+        // A rotation may have come to its end since the head was read.
+        if store.stat(&key).await?.is_some()
+            && let Ok(newest) = load::load(store, app, Some(view)).await
+            && newest.root.version == view.root.version
+        {
+            self.problem(format!(
+                "{key} is in the store, and the head of the app stops at root {}: the head is older than the rest; restore it \
+                 from the same backup, or hand the same root in again",
+                view.root.version
+            ));
+        }
         Ok(())
     }
 

@@ -27,7 +27,7 @@ use updraft_core::tree::stored::{Encoding, unpack};
 use super::commit::TRIES;
 use super::presence::{self, mark};
 use super::slot::Slot;
-use super::{Depot, Error, View, blocking, create, detached, sign};
+use super::{Depot, Error, View, blocking, create, detached, handover, sign};
 
 /// How many objects one listing names.
 const PAGE: usize = 1_000;
@@ -84,7 +84,9 @@ impl Depot {
                 depot.collect(slot, request, now, &mut report).await?;
             }
             if !request.dry_run {
-                depot.forget_records().await?;
+                depot.forget_records(create::RECORDS, Timestamp::MAX).await?;
+                // Another process may be about to announce what it has just written down.
+                depot.forget_records(handover::RECORDS, depot.grace_over(now)).await?;
                 let store = depot.inner.store.clone();
                 blocking(move || store.expire_partials(now)).await??;
             }
@@ -271,14 +273,18 @@ impl Depot {
         Ok(needed)
     }
 
-    /// Removes what a crash between two steps of creating an app left in private.
-    async fn forget_records(&self) -> Result<(), Error> {
-        let prefix = layout::private(create::RECORDS, "");
-        for (key, _) in self.inner.store.list(prefix.as_str(), None, PAGE).await? {
-            let name = layout::private_name(&key, create::RECORDS).unwrap_or_default();
+    /// Removes the records in this room, of creations or rotations, that nobody needs any more: written before `until`,
+    /// and of an app that can be read, for to read it is to finish what its head began.
+    async fn forget_records(&self, room: &str, until: Timestamp) -> Result<(), Error> {
+        let prefix = layout::private(room, "");
+        for (key, meta) in self.inner.store.list(prefix.as_str(), None, PAGE).await? {
+            let name = layout::private_name(&key, room).unwrap_or_default();
             let Ok(app) = name.split(' ').next().unwrap_or_default().parse::<AppName>() else { continue };
+            if meta.modified > until {
+                continue;
+            }
             let slot = self.slot_or_new(&app);
-            // Nobody creates this app now; and a head that waits for its files has got them when it could be loaded.
+            // Nobody in this process creates or changes this app now.
             let _turn = slot.turn.lock().await;
             if let Ok(_) | Err(Error::NotFound(_)) = self.load_in_turn(&slot).await {
                 self.inner.store.delete(&key).await?;

@@ -14,15 +14,15 @@ use updraft_core::limits::{SNAPSHOT_LEN_MAX, TIMESTAMP_LEN_MAX};
 use updraft_core::name::AppName;
 use updraft_core::release::{Release, ReleaseName};
 use updraft_core::signed::Envelope;
-use updraft_core::trust::{MetadataFile, Role, Snapshot, TargetFile, Targets, TimestampMeta};
+use updraft_core::trust::{MetadataFile, Role, Snapshot, TargetFile, Targets};
 
 use super::slot::Slot;
 use super::verify::{self, Expiry};
 use super::view::Live;
-use super::{Depot, Error, View, create, parallel};
-use crate::store::{Store, Swap};
+use super::{Depot, Error, View, create, handover, parallel};
+use crate::store::{Store, Swap, Tag};
 
-/// How often a derived file is tried against other writers before it is left to the next start.
+/// How often something is tried against other writers, before a derived file is left to the next start.
 const TRIES: usize = 8;
 
 impl Depot {
@@ -48,40 +48,42 @@ impl Depot {
         }
     }
 
-    /// Writes `timestamp.json` for clients that do not read heads, unless a newer one is there. The commit is the head:
-    /// when this fails, the next start repairs it.
+    /// Writes `timestamp.json` for clients that do not read heads. The commit is the head: when this fails, the next start
+    /// repairs it.
     pub(super) async fn publish_timestamp(&self, view: &View) {
-        if let Err(error) = self.try_publish_timestamp(view).await {
+        if let Err(error) = copy_timestamp(&self.inner.store, &view.name, &view.head, &view.tag).await {
             tracing::warn!(app = %view.name, %error, "timestamp.json could not be written; it is repaired at the next start");
         }
     }
+}
 
-    async fn try_publish_timestamp(&self, view: &View) -> Result<(), Error> {
-        let key = layout::metadata(&view.name, &MetadataFile::Timestamp);
-        let bytes = Bytes::from(view.head.timestamp.clone());
-        for _ in 0..TRIES {
-            let there = self.inner.store.read(&key, TIMESTAMP_LEN_MAX).await?;
-            let version = there.as_ref().and_then(|(bytes, _)| {
-                let envelope = Envelope::parse(bytes, TIMESTAMP_LEN_MAX).ok()?;
-                Some(envelope.content::<TimestampMeta>().ok()?.version)
-            });
-            if version.is_some_and(|version| version >= view.timestamp.version) {
-                return Ok(());
-            }
-            let tag = there.map(|(_, tag)| tag);
-            if let Swap::Done(_) = self.inner.store.swap(&key, tag.as_ref(), bytes.clone()).await? {
-                return Ok(());
-            }
+/// Copies the timestamp of `head`, which is in the store under `tag`, to `timestamp.json`; unless it is not the head any
+/// more, for then whoever swapped it does the same with the new one. So that file never goes back before the head, and
+/// it may go to a lower version where the head did: under new keys.
+pub(super) async fn copy_timestamp(store: &Store, app: &AppName, head: &Head, tag: &Tag) -> Result<(), Error> {
+    let key = layout::metadata(app, &MetadataFile::Timestamp);
+    let bytes = Bytes::from(head.timestamp.clone());
+    for _ in 0..TRIES {
+        let there = store.read(&key, TIMESTAMP_LEN_MAX).await?;
+        if there.as_ref().is_some_and(|(there, _)| *there == bytes) {
+            return Ok(());
         }
-        Ok(())
+        // In this order: what is swapped out below was there before the head was looked at.
+        let newest = store.read(&layout::head(app), HEAD_LEN_MAX).await?;
+        if newest.is_none_or(|(_, newest)| newest != *tag) {
+            return Ok(());
+        }
+        let there = there.map(|(_, tag)| tag);
+        if let Swap::Done(_) = store.swap(&key, there.as_ref(), bytes.clone()).await? {
+            return Ok(());
+        }
     }
+    Ok(())
 }
 
 /// Reads the app anew; releases that `before` has are not read again.
 pub(super) async fn load(store: &Store, app: &AppName, before: Option<&View>) -> Result<View, Error> {
-    let head = store.read(&layout::head(app), HEAD_LEN_MAX).await?;
-    let (bytes, tag) = head.ok_or_else(|| Error::no_app(app))?;
-    let head = Head::decode(&bytes).map_err(|e| Error::broken(app, e))?;
+    let (head, tag) = newest_head(store, app).await?;
     let first_root = match store.read(&layout::first_root(app), ROOT_LEN_MAX).await? {
         Some((bytes, _)) => bytes,
         None => create::roll_forward(store, app, &head).await?,
@@ -92,6 +94,20 @@ pub(super) async fn load(store: &Store, app: &AppName, before: Option<&View>) ->
     let releases = read_releases(store, app, &believed.targets, before).await?;
     let live = Live { app: app.clone(), metadata, releases };
     Ok(View::new(head, first_root, believed, live, tag))
+}
+
+/// The head, after whatever rotation it announces was brought to its end.
+async fn newest_head(store: &Store, app: &AppName) -> Result<(Head, Tag), Error> {
+    for _ in 0..TRIES {
+        let head = store.read(&layout::head(app), HEAD_LEN_MAX).await?;
+        let (bytes, tag) = head.ok_or_else(|| Error::no_app(app))?;
+        let head = Head::decode(&bytes).map_err(|e| Error::broken(app, e))?;
+        match handover::announced(&head) {
+            Some(id) => handover::complete(store, app, id, &head, &tag).await?,
+            None => return Ok((head, tag)),
+        }
+    }
+    Err(Error::Conflict(format!("app {app}: it changes too fast to be read; try again")))
 }
 
 /// Every metadata file that the head leads to, unverified.

@@ -21,14 +21,41 @@ pub(super) struct File {
     pub(super) bytes: Bytes,
 }
 
+/// From this version on a role is used up: nobody comes there by counting, only somebody who wants to be the last.
+const USED_UP: u64 = 1 << 52;
+
 /// Signs at one moment.
 pub(super) struct Signer {
-    pub(super) key: SigningKey,
+    /// One key; two while devices go over from one to the other.
+    pub(super) keys: Vec<SigningKey>,
+    pub(super) numbering: Numbering,
     pub(super) options: Options,
     pub(super) now: Timestamp,
 }
 
+/// How the versions of the server's roles go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Numbering {
+    /// One by one.
+    Onward,
+    /// From the date as a number of seconds, or onward where that is more. For new keys: devices compare nothing with what
+    /// the old ones signed (TUF 5.3.11), and a file name that nobody can have used, before a backup was restored or in
+    /// the name of a thief, is in no cache on the way with other bytes.
+    Anew,
+}
+
 impl Signer {
+    /// The first version to try after `version`.
+    pub(super) fn after(&self, version: u64) -> u64 {
+        match self.numbering {
+            Numbering::Onward => version + 1,
+            Numbering::Anew => {
+                let date = self.now.as_second().max(1).unsigned_abs();
+                if is_used_up(version) { date } else { date.max(version + 1) }
+            }
+        }
+    }
+
     pub(super) fn channels(&self, version: u64, channels: &BTreeMap<ChannelName, Channel>) -> File {
         let mut role = Targets::new(version, later(self.now, self.options.online_life_secs));
         for (name, channel) in channels {
@@ -52,8 +79,14 @@ impl Signer {
     }
 
     fn file(&self, version: u64, envelope: &Envelope) -> File {
-        File { version, bytes: envelope.clone().sign(&self.key).to_bytes().into() }
+        let signed = self.keys.iter().fold(envelope.clone(), |envelope, key| envelope.sign(key));
+        File { version, bytes: signed.to_bytes().into() }
     }
+}
+
+/// Whether no more versions are to be expected after this one.
+pub(super) fn is_used_up(version: u64) -> bool {
+    version >= USED_UP
 }
 
 /// A channel document: the value that the role `channels` carries, and the same as the bytes of a target file.

@@ -3,7 +3,7 @@
 //! The server has no opinion of its own on signatures, versions and expiry. It shows what it has, or is about to have, to
 //! the very code that runs on devices, and goes by the answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 
 use bytes::Bytes;
@@ -13,7 +13,7 @@ use updraft_core::head::Head;
 use updraft_core::key::PublicKey;
 use updraft_core::layout::{self, Key};
 use updraft_core::name::{AppName, ChannelName};
-use updraft_core::signed::RoleKeys;
+use updraft_core::signed::Envelope;
 use updraft_core::trust::{
     Cache, MetadataFile, RefreshError, Role, Root, Snapshot, Source, Targets, TimestampMeta, refresh,
 };
@@ -58,7 +58,7 @@ pub(super) fn as_device(
         Expiry::Ignored => Timestamp::MIN,
     };
     let mut source = InMemory { app, head, metadata };
-    let refreshed = match refresh(first_root, now, &mut source, &mut Remembered(before)) {
+    let refreshed = match refresh(first_root, now, &mut source, &mut Remembered::of(before)) {
         Ok(refreshed) => refreshed,
         Err(RefreshError::Trust(error)) => return Err(error.to_string()),
         Err(error @ RefreshError::Missing(_)) => return Err(error.to_string()),
@@ -103,27 +103,55 @@ fn channels_of(role: &Targets) -> Result<BTreeMap<ChannelName, Channel>, String>
     Ok(channels)
 }
 
+/// The key that `root` names for the server's roles: one, the same for timestamp and snapshot, and alone sufficient.
+pub(super) fn online_key(root: &Root) -> Option<&PublicKey> {
+    let named = |role: Role| {
+        let keys = root.roles.get(role.name()).filter(|keys| keys.threshold == 1)?;
+        let [id] = &keys.keyids[..] else { return None };
+        root.keys.get(id)
+    };
+    named(Role::Timestamp).filter(|key| named(Role::Snapshot) == Some(key))
+}
+
 /// Checks that `root` gives the online key its roles, and no more than those.
 ///
 /// # Errors
 /// What is wrong, as a sentence.
 pub(super) fn check_root_keys(root: &Root, online: &PublicKey) -> Result<(), String> {
-    let is_online = |keys: &RoleKeys| {
-        keys.threshold == 1 && keys.keyids.len() == 1 && root.keys.get(&keys.keyids[0]).is_some_and(|k| k == online)
-    };
-    for role in [Role::Timestamp, Role::Snapshot] {
-        if !root.roles.get(role.name()).is_some_and(is_online) {
-            return Err(format!("root: role {role} must be signed by this app's online key {}", online.fingerprint()));
-        }
+    if online_key(root) != Some(online) {
+        return Err(format!(
+            "root: roles timestamp and snapshot must be signed by this app's online key {}, and by no other",
+            online.fingerprint()
+        ));
     }
+    check_offline_keys(root, &online.key_bytes().into_iter().collect())
+}
+
+/// Checks that `root` lets none of the server's keys, given by their bytes, sign for the publisher's roles.
+///
+/// # Errors
+/// What is wrong, as a sentence.
+pub(super) fn check_offline_keys(root: &Root, servers: &BTreeSet<Vec<u8>>) -> Result<(), String> {
     for role in [Role::Root, Role::Targets] {
         let keys = root.roles.get(role.name()).into_iter().flat_map(|role| &role.keyids);
-        let bytes = online.key_bytes();
-        if keys.filter_map(|id| root.keys.get(id)).any(|key| key.key_bytes() == bytes) {
-            return Err(format!("root: role {role} may not be signed by the online key, which is the server's"));
+        let is_servers = |key: &&PublicKey| key.key_bytes().is_some_and(|bytes| servers.contains(&bytes));
+        if let Some(key) = keys.filter_map(|id| root.keys.get(id)).find(is_servers) {
+            return Err(format!(
+                "root: role {role} may not be signed by the online key {}, which is the server's",
+                key.fingerprint()
+            ));
         }
     }
     Ok(())
+}
+
+/// Whether enough of the keys that `root` names for `role` signed this.
+///
+/// # Errors
+/// Why not, as half a sentence.
+pub(super) fn check_signatures(envelope: &Envelope, root: &Root, role: &Role) -> Result<(), String> {
+    let signers = root.roles.get(role.name()).ok_or_else(|| format!("root {} names no keys for it", root.version))?;
+    envelope.verify(&root.keys, signers).map_err(|e| e.to_string())
 }
 
 /// Checks that `targets` delegates `channels/*` to the online key, and nothing to anybody else.
@@ -160,13 +188,24 @@ impl Source for InMemory<'_> {
     }
 }
 
-struct Remembered<'a>(Option<&'a View>);
+/// What a device remembers that last saw this view.
+struct Remembered<'a> {
+    before: Option<&'a View>,
+    /// What it was told to forget: keys were replaced (TUF 5.3.11).
+    forgotten: BTreeSet<Role>,
+}
+
+impl<'a> Remembered<'a> {
+    fn of(before: Option<&'a View>) -> Self {
+        Self { before, forgotten: BTreeSet::new() }
+    }
+}
 
 impl Cache for Remembered<'_> {
     type Error = Infallible;
 
     fn load(&mut self, role: &Role) -> Option<Vec<u8>> {
-        let view = self.0?;
+        let view = self.before.filter(|_| !self.forgotten.contains(role))?;
         match role {
             Role::Timestamp => Some(view.head.timestamp.clone()),
             Role::Snapshot => Some(view.head.snapshot.clone()),
@@ -175,6 +214,11 @@ impl Cache for Remembered<'_> {
     }
 
     fn store(&mut self, _role: &Role, _bytes: &[u8]) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn forget(&mut self, role: &Role) -> Result<(), Infallible> {
+        self.forgotten.insert(role.clone());
         Ok(())
     }
 }

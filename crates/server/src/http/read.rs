@@ -34,9 +34,13 @@ pub(super) async fn read(
 /// Why there is no view of `app`. A device that hears "not found" may take its app for gone; a broken one comes back.
 fn absent(depot: &Depot, app: &AppName) -> Error {
     if depot.broken().iter().any(|(broken, _)| broken == app) {
-        return Error::not_ready(format!("app {app} cannot be served now; the server's log says why"));
+        return unready(app);
     }
     Error::not_found(&format!("apps/{app}"))
+}
+
+fn unready(app: &AppName) -> Error {
+    Error::not_ready(format!("app {app} cannot be served now; the server's log says why"))
 }
 
 fn mutable(bytes: Bytes, kind: &'static str) -> Content {
@@ -48,7 +52,8 @@ async fn immutable(depot: &Depot, view: &View, key: &Key) -> Result<Content, Err
         Some(bytes) => Source::Memory(bytes.clone()),
         // Older metadata, another replica's newer one, or what is not metadata at all.
         None => match depot.store().open(key).await.map_err(|e| Error::store(&e))? {
-            Some(object) => Source::Object(object),
+            Some(object) if !key.as_str().ends_with(".root.json") => Source::Object(object),
+            Some(_) => Source::Memory(next_root(depot, view, key).await?),
             None => return Err(Error::not_found(key.as_str())),
         },
     };
@@ -58,4 +63,14 @@ async fn immutable(depot: &Depot, view: &View, key: &Key) -> Result<Content, Err
         Source::Object(object) => Tag::of_object(key.as_str(), object.len()),
     };
     Ok(Content { source, tag, keep: Keep::Immutable, kind, disposition: None })
+}
+
+/// A root that is newer than the view: another replica's, or one that is about to count. Whoever gets it asks for what goes
+/// with it next, so it is given together with that or not at all.
+async fn next_root(depot: &Depot, view: &View, key: &Key) -> Result<Bytes, Error> {
+    let newest = depot.newest(&view.name).await.map_err(|error| {
+        tracing::error!(app = %view.name, %error, "a newer root is in the store, and the app cannot be read anew");
+        unready(&view.name)
+    })?;
+    newest.metadata.get(key).cloned().ok_or_else(|| Error::not_found(key.as_str()))
 }
