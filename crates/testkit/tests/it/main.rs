@@ -1,9 +1,10 @@
-//! What holds for the workspace as a whole: its nevers, and the formats that were released.
+//! What holds for the workspace as a whole: its nevers, the formats that were released, and what others make of TUF.
 #![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
 
 use std::path::{Path, PathBuf};
 
 mod golden;
+mod python_tuf;
 mod tidy;
 
 /// The root of the workspace.
@@ -28,4 +29,11 @@ fn files_below(dir: &Path) -> Vec<String> {
     }
     found.sort();
     found
+}
+
+/// A Python that has python-tuf: what our trust is compared with.
+fn python() -> PathBuf {
+    let made = std::process::Command::new(workspace().join("scripts/python-env")).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    PathBuf::from(String::from_utf8(made.stdout).unwrap().trim())
 }
