@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use updraft_client::Source;
 use updraft_core::digest::Sha256;
 use updraft_core::name::{ChannelName, Platform};
+use updraft_core::version::Version;
 
 use crate::ui::EXIT_CODES;
 
@@ -66,6 +67,9 @@ pub struct Check {
     /// Ask this folder (a USB stick with the store's files of the app) instead of the server
     #[arg(long, value_name = "FOLDER")]
     pub from: Option<PathBuf>,
+    /// Ask for this live release instead of the channel's
+    #[arg(long, value_name = "VERSION")]
+    pub to: Option<Version>,
     /// Answer as JSON
     #[arg(long)]
     pub json: bool,
@@ -139,6 +143,12 @@ pub struct Update {
     /// Take it from this folder (a USB stick with the store's files of the app) instead of the server
     #[arg(long, value_name = "FOLDER")]
     pub from: Option<PathBuf>,
+    /// Take this live release instead of the channel's; `watch` stays on it until `update` is run without --to
+    #[arg(long, value_name = "VERSION")]
+    pub to: Option<Version>,
+    /// Let --to name an older release than the installed one
+    #[arg(long, requires = "to")]
+    pub allow_downgrade: bool,
     /// Leave the new release unconfirmed: without `confirm` the next start rolls back
     #[arg(long)]
     pub await_confirm: bool,

@@ -5,11 +5,12 @@ use std::path::Path;
 use anyhow::Context;
 use jiff::Timestamp;
 use serde_json::json;
-use updraft_client::belief::Pin;
-use updraft_client::check::{Price, Update, Verdict};
-use updraft_client::install::{Applied, Confirm, Options, Recovered};
+use updraft_client::Error;
+use updraft_client::belief::{self, Pin};
+use updraft_client::check::{Downgrade, Price, Update, Verdict};
+use updraft_client::install::{self, Applied, Confirm, Options, Recovered};
 use updraft_client::source::Source;
-use updraft_client::updater::{self, InstallOptions, OpenOptions, Updater};
+use updraft_client::updater::{InstallOptions, OpenOptions, Updater};
 
 use crate::args;
 use crate::say;
@@ -33,9 +34,18 @@ pub(crate) fn install(args: args::Install) -> anyhow::Result<Exit> {
     options.adopt = args.adopt;
     options.in_place = args.in_place;
     options.open = open_options(None, Some(&args.fetching))?;
-    let mut updater = Updater::install(&args.dir, options)?;
+    let installed = Updater::install(&args.dir, options);
+    // The library was given bytes and knows no name for them.
+    let mut updater = match (installed, &args.pin.root) {
+        (Err(error @ Error::Belief(belief::Error::NotARoot { .. })), Some(path)) => {
+            return Err(anyhow::Error::from(error).context(path.display().to_string()));
+        }
+        (installed, _) => installed?,
+    };
     tell_recovered(&updater);
-    let verdict = updater.check(Timestamp::now())?;
+    let now = Timestamp::now();
+    let verdict = updater.check(now)?;
+    tell_clock(&updater, &verdict, now)?;
     let update = match verdict {
         Verdict::Available(update) => update,
         // The same install was interrupted after it took effect, and opening it has finished it.
@@ -107,8 +117,16 @@ fn tell_recovered(updater: &Updater) {
 
 /// Downloads and applies, with a progress bar; tells what was fetched.
 pub(crate) fn take(updater: &mut Updater, update: &Update, options: &Options) -> anyhow::Result<(Applied, Price)> {
-    let watcher = say::Watcher::new();
-    let staged = updater.download(update, &watcher)?;
+    take_watched(updater, update, options, &say::Watcher::new())
+}
+
+fn take_watched(
+    updater: &mut Updater,
+    update: &Update,
+    options: &Options,
+    watcher: &say::Watcher,
+) -> anyhow::Result<(Applied, Price)> {
+    let staged = updater.download(update, watcher)?;
     let price = staged.price();
     watcher.installing();
     let applied = updater.apply(staged, options, Timestamp::now())?;
@@ -118,33 +136,88 @@ pub(crate) fn take(updater: &mut Updater, update: &Update, options: &Options) ->
 
 pub(crate) fn check(args: &args::Check) -> anyhow::Result<Exit> {
     let mut updater = open(&args.dir, open_options(args.from.as_deref(), None)?)?;
-    let verdict = updater.check(Timestamp::now())?;
+    let now = Timestamp::now();
+    let verdict = match &args.to {
+        Some(version) => updater.check_for(version, Downgrade::Allowed, now)?,
+        None => updater.check(now)?,
+    };
+    tell_clock(&updater, &verdict, now)?;
     say::verdict(&verdict, args.json)?;
+    if matches!(verdict, Verdict::Available(_)) && args.to.is_none() && !args.json && is_held(&updater)? {
+        say(format_args!("\n{HELD}"));
+    }
     Ok(if matches!(verdict, Verdict::Available(_)) { Exit::Available } else { Exit::Done })
 }
 
 pub(crate) fn update(args: &args::Update) -> anyhow::Result<Exit> {
     let mut updater = open(&args.dir, open_options(args.from.as_deref(), Some(&args.fetching))?)?;
-    let mut tries = 1;
+    let (was_held, mut tries) = (is_held(&updater)?, 1);
     let (applied, price) = loop {
         let now = Timestamp::now();
-        let verdict = updater.check(now)?;
+        let downgrade = if args.allow_downgrade { Downgrade::Allowed } else { Downgrade::Refused };
+        let verdict = match &args.to {
+            Some(version) => updater.check_for(version, downgrade, now)?,
+            None => updater.check(now)?,
+        };
+        tell_clock(&updater, &verdict, now)?;
         let Verdict::Available(update) = verdict else {
             say::verdict(&verdict, args.json)?;
+            if args.to.is_some() {
+                updater.hold()?
+            } else {
+                updater.follow()?
+            }
+            tell_choice(was_held, args);
             return Ok(Exit::Done);
         };
         let confirm = if args.await_confirm { Confirm::Await { since: now } } else { Confirm::Now };
         let options = Options { keep_edited: args.keep_edited, confirm, ..Options::default() };
-        match take(&mut updater, &update, &options) {
+        let watcher = match &args.to {
+            Some(_) if !args.json => say::Watcher::of_chosen(update.version()),
+            _ => say::Watcher::new(),
+        };
+        match take_watched(&mut updater, &update, &options, &watcher) {
             Err(error) if tries < TRIES_MAX && is_superseded(&error) => tries += 1,
             taken => break taken?,
         }
     };
-    say::taken("updated to", &applied, &price, args.json)?;
+    let is_older = applied.from.as_ref().is_some_and(|from| from.version > applied.to.version);
+    say::taken(if is_older { "went back to" } else { "updated to" }, &applied, &price, args.json)?;
     if args.await_confirm && !args.json {
         say("it waits for `confirm`; without that, the start after the next one goes back");
     }
+    tell_choice(was_held, args);
     Ok(Exit::Done)
+}
+
+/// Said of a release that a person chose, wherever somebody could wonder.
+pub(crate) const HELD: &str = "it was chosen with --to: `watch` stays on it, and `update` follows the channel again";
+
+pub(crate) fn is_held(updater: &Updater) -> Result<bool, Error> {
+    Ok(install::held(updater.home())?)
+}
+
+fn tell_choice(was_held: bool, args: &args::Update) {
+    if args.json {
+        return;
+    }
+    match &args.to {
+        Some(version) => say(format_args!("{version} is held: `watch` stays on it until `update` is run without --to")),
+        None if was_held => say("the channel is followed again"),
+        None => {}
+    }
+}
+
+/// A clock that is behind does not keep anything from being verified, but who looks after the device has to know.
+pub(crate) fn tell_clock(updater: &Updater, verdict: &Verdict, now: Timestamp) -> Result<(), Error> {
+    let of_update = match verdict {
+        Verdict::Available(update) => update.clock_behind(now),
+        _ => None,
+    };
+    if let Some(made) = of_update.max(updater.clock_behind(now)?) {
+        warn(say::clock(made, now));
+    }
+    Ok(())
 }
 
 /// Whether the channel moved on while a release was being downloaded: what both have in common is here already.
@@ -154,9 +227,13 @@ fn is_superseded(error: &anyhow::Error) -> bool {
 
 pub(crate) fn rollback(args: &args::Dir) -> anyhow::Result<Exit> {
     let mut updater = open(&args.dir, OpenOptions::default())?;
+    let was_held = is_held(&updater)?;
     // A person who goes back has a reason: `watch` must not undo it within the hour.
     let applied = updater.reject()?;
     say::applied("rolled back to", &applied, false)?;
+    if was_held {
+        say("the channel is followed again");
+    }
     Ok(Exit::Done)
 }
 
@@ -169,11 +246,12 @@ pub(crate) fn confirm(args: &args::Dir) -> anyhow::Result<Exit> {
 }
 
 pub(crate) fn status(args: &args::Read) -> anyhow::Result<Exit> {
-    let status = updater::status(&args.dir, Timestamp::now())?;
+    let now = Timestamp::now();
+    let status = updraft_client::status(&args.dir, now)?;
     if args.json {
         say_json(&status)?;
     } else {
-        say::status(&args.dir, &status);
+        say::status(&args.dir, &status, now);
     }
     Ok(Exit::Done)
 }

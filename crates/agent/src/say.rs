@@ -4,13 +4,17 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use indicatif::ProgressBar;
+use jiff::Timestamp;
 use serde_json::{Value, json};
-use updraft_client::check::{Price, Verdict};
+use updraft_client::check::{Chooser, Price, Verdict};
 use updraft_client::install::{Applied, Confirmation, Way};
 use updraft_client::progress::{Phase, Progress};
-use updraft_client::updater::Status;
+use updraft_client::status::Status;
 
-use crate::ui::{bar, printable, saving, say, say_json, size};
+use updraft_core::version::Version;
+
+use crate::commands::HELD;
+use crate::ui::{bar, count, printable, saving, say, say_json, size};
 
 /// The most paths that are named in one list; more are counted.
 const NAMED_MAX: usize = 20;
@@ -19,11 +23,17 @@ const NAMED_MAX: usize = 20;
 pub(crate) struct Watcher {
     bar: ProgressBar,
     planned: AtomicBool,
+    chosen: Option<Version>,
 }
 
 impl Watcher {
     pub(crate) fn new() -> Self {
-        Self { bar: bar(), planned: AtomicBool::new(false) }
+        Self { bar: bar(), planned: AtomicBool::new(false), chosen: None }
+    }
+
+    /// Of this release, which a person chose, the price is said on standard output, too.
+    pub(crate) fn of_chosen(version: &Version) -> Self {
+        Self { chosen: Some(version.clone()), ..Self::new() }
     }
 
     pub(crate) fn installing(&self) {
@@ -46,8 +56,12 @@ impl Progress for Watcher {
     }
 
     fn planned(&self, price: &Price) {
-        if !self.planned.swap(true, Ordering::Relaxed) {
-            self.bar.println(format!("fetching {}", price_text(price)));
+        if self.planned.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        match &self.chosen {
+            Some(version) => self.bar.suspend(|| say(offer_text(version, Chooser::Person, price))),
+            None => self.bar.println(format!("fetching {}", price_text(price))),
         }
     }
 
@@ -62,6 +76,23 @@ fn price_text(price: &Price) -> String {
     format!("{most}{}", saving(price.fetch_bytes, price.full_bytes))
 }
 
+/// Which release there is, and what it costs.
+fn offer_text(version: &Version, chooser: Chooser, price: &Price) -> String {
+    let how = match chooser {
+        Chooser::Channel => "available",
+        Chooser::Person => "live",
+    };
+    format!("{version} is {how}: {} to fetch", price_text(price))
+}
+
+/// A clock that has not come to the day on which a release was made.
+pub(crate) fn clock(made: Timestamp, now: Timestamp) -> String {
+    format!(
+        "this device's clock says {now:.0}, and a release that it has was made at {made:.0}: the clock is behind; set it, for by \
+         such a clock stale metadata passes for fresh"
+    )
+}
+
 /// What a check found.
 pub(crate) fn verdict(verdict: &Verdict, as_json: bool) -> anyhow::Result<()> {
     if as_json {
@@ -69,7 +100,7 @@ pub(crate) fn verdict(verdict: &Verdict, as_json: bool) -> anyhow::Result<()> {
     }
     match verdict {
         Verdict::Available(update) => {
-            say(format_args!("{} is available: {} to fetch", update.version(), price_text(&update.price())));
+            say(offer_text(update.version(), update.chooser(), &update.price()));
             let language = std::env::var("LC_ALL").or_else(|_| std::env::var("LANG")).unwrap_or_default();
             let notes = update.notes().for_locales(language.split('.').next());
             if !notes.is_empty() {
@@ -155,7 +186,7 @@ fn list(title: &str, paths: &[PathBuf]) {
 }
 
 /// What is installed, from where, and how it stands.
-pub(crate) fn status(dir: &Path, status: &Status) {
+pub(crate) fn status(dir: &Path, status: &Status, now: Timestamp) {
     let version = status.version.as_ref().map_or_else(|| "nothing yet".to_owned(), ToString::to_string);
     say(format_args!("{:10} {} {version}", "installed", status.app));
     say(format_args!("{:10} {}", "into", dir.display()));
@@ -168,13 +199,23 @@ pub(crate) fn status(dir: &Path, status: &Status) {
     let previous = status.previous.as_ref().map_or_else(|| "nothing".to_owned(), ToString::to_string);
     say(format_args!("{:10} {previous}", "back to"));
     if let Some(Confirmation::Awaited { since, starts }) = &status.confirmation {
-        say(format_args!("{:10} unconfirmed since {since}, started {starts} times", "health"));
+        let starts = count(u64::from(*starts), "time");
+        say(format_args!("{:10} unconfirmed since {since}, started {starts}", "health"));
     }
     if let Some(rejected) = &status.rejected {
         say(format_args!("{:10} {rejected}, which was rolled back from; `update` takes it all the same", "avoids"));
     }
+    if status.held {
+        say(format_args!("{:10} {HELD}", "held"));
+    }
+    if let Some(made) = status.clock_behind {
+        say(format_args!("{:10} {}", "clock", clock(made, now)));
+    }
     match (&status.stale_since, &status.fresh_until) {
-        (Some(since), _) => say(format_args!("{:10} stale since {since}: what is installed keeps running", "metadata")),
+        (Some(since), _) => say(format_args!(
+            "{:10} stale since {since}, and this device's clock says {now:.0}: what is installed keeps running",
+            "metadata"
+        )),
         (None, Some(until)) => say(format_args!("{:10} fresh until {until}", "metadata")),
         (None, None) => say(format_args!("{:10} never had", "metadata")),
     }
@@ -186,7 +227,8 @@ pub(crate) fn verified(found: &updraft_client::install::Verified, as_json: bool)
         return say_json(found);
     }
     if found.is_sound() {
-        say(format_args!("{} files, {}: all as their publisher signed them", found.files, size(found.bytes)));
+        let how = if found.files == 1 { "as its publisher signed it" } else { "all as their publisher signed them" };
+        say(format_args!("{}, {}: {how}", count(found.files, "file"), size(found.bytes)));
     } else {
         list("not as their publisher signed them", &found.edited);
         list("missing", &found.missing);

@@ -62,6 +62,12 @@ pub fn saving(bytes: u64, full: u64) -> String {
     format!("{} instead of {}, {percent}% less", size(bytes), size(full))
 }
 
+/// `1 file`, `2 files`: how many there are of what `noun` names.
+pub fn count(number: u64, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{plural}")
+}
+
 /// Text that came from elsewhere, fit for a terminal: control characters could move the cursor or hide a line.
 pub fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()

@@ -8,16 +8,17 @@ use jiff::Timestamp;
 use updraft_client::check::Verdict;
 use updraft_client::install::{Confirm, Confirmation, Options};
 use updraft_client::updater::Updater;
+use updraft_core::version::Version;
 
-use crate::commands::{open, open_options, take};
+use crate::commands::{is_held, open, open_options, take, tell_clock};
 use crate::ui::{Exit, say, warn};
 use crate::{args, say, tell_error};
 
 pub(crate) fn run(args: &args::Watch) -> anyhow::Result<Exit> {
-    let mut round = 0u64;
+    let (mut round, mut told) = (0u64, None);
     loop {
         // A check that fails is said and tried again: a device whose server is away keeps running what it has.
-        let exit = once(args).map_or_else(|error| tell_error(&error), |()| Exit::Done);
+        let exit = once(args, &mut told).map_or_else(|error| tell_error(&error), |()| Exit::Done);
         round += 1;
         if args.checks.is_some_and(|checks| round >= checks) {
             return Ok(exit);
@@ -26,7 +27,8 @@ pub(crate) fn run(args: &args::Watch) -> anyhow::Result<Exit> {
     }
 }
 
-fn once(args: &args::Watch) -> anyhow::Result<()> {
+/// One round. `told` is the release that was last said to be left alone.
+fn once(args: &args::Watch, told: &mut Option<Version>) -> anyhow::Result<()> {
     let now = Timestamp::now();
     let mut updater = open(&args.dir, open_options(None, Some(&args.fetching))?)?;
     // This program may have been stopped between an update and the end of its health command.
@@ -37,7 +39,19 @@ fn once(args: &args::Watch) -> anyhow::Result<()> {
             None => warn("the installed release waits for `confirm` or `rollback`; nothing newer is taken before that"),
         }
     }
-    let Verdict::Available(update) = updater.check(now)? else { return Ok(()) };
+    let verdict = updater.check(now)?;
+    tell_clock(&updater, &verdict, now)?;
+    let Verdict::Available(update) = verdict else { return Ok(()) };
+    if is_held(&updater)? {
+        // The check was not for nothing: what was seen of the publisher's word cannot be taken back.
+        if told.replace(update.version().clone()).as_ref() != Some(update.version()) {
+            say(format_args!(
+                "{} is available and not taken: what is installed was chosen with --to",
+                update.version()
+            ));
+        }
+        return Ok(());
+    }
     if update.is_rejected() {
         // It was rolled back from here before: taking it again by itself would go round in circles.
         return Ok(());

@@ -5,10 +5,12 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use jiff::Timestamp;
 use tempfile::TempDir;
 use updraft_client::install::{Confirm, Confirmation, Options};
 use updraft_client::{InstallOptions, OpenOptions, Pin, Source, Updater, Verdict};
-use updraft_testkit::{SimRepo, TreeFixture, clock};
+use updraft_core::trust::Role;
+use updraft_testkit::{SimRepo, TreeFixture, clock, keys};
 
 fn agent(verb: &str, dir: &Path, args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_updraft-agent")).arg(verb).arg(dir).args(args).output().unwrap()
@@ -16,6 +18,31 @@ fn agent(verb: &str, dir: &Path, args: &[&str]) -> Output {
 
 fn code(output: &Output) -> i32 {
     output.status.code().unwrap_or_else(|| panic!("{output:?}"))
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).into_owned()
+}
+
+/// A repository as of today, for an agent that asks the system for the time.
+fn repo_of(now: Timestamp) -> SimRepo {
+    let mut repo = SimRepo::new("demo");
+    repo.now = now;
+    repo.rotate(&[Role::Timestamp], &[keys::online()], 1);
+    repo.renew_targets();
+    repo
+}
+
+fn publish(repo: &mut SimRepo, version: &str, stick: &Path) {
+    let release = repo.publish(version, "any", &TreeFixture::of(&[("version", version)]));
+    repo.promote("stable", &release);
+    repo.write_to(stick);
+}
+
+fn install(folder: &TempDir, repo: &SimRepo) -> (Output, PathBuf) {
+    let (stick, dir) = (folder.path().join("stick"), folder.path().join("app"));
+    let stick = stick.display().to_string();
+    (agent("install", &dir, &["--from", &stick, "--root-sha256", &repo.root_sha256().to_string()]), dir)
 }
 
 /// A device whose 1.1.0, after 1.0.0, waits for its confirmation; its source is gone.
@@ -139,4 +166,98 @@ fn a_source_that_is_not_there_and_one_that_makes_no_sense_have_codes_of_their_ow
     assert_eq!(code(&agent("install", &fresh, &["--from", "/nonexistent/stick", trust])), 30);
     assert_eq!(code(&agent("install", &fresh, &["--url", "gopher:demo", trust])), 2);
     assert!(!fresh.exists());
+}
+
+/// The operator's choice, from the price to the way back; and `watch`, which leaves it alone until `update` is asked by hand.
+#[test]
+fn an_operator_goes_back_to_a_live_release_and_stays_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let stick = folder.path().join("stick");
+    let mut repo = repo_of(Timestamp::now());
+    publish(&mut repo, "1.0.0", &stick);
+    publish(&mut repo, "1.1.0", &stick);
+    let (output, dir) = install(&folder, &repo);
+    assert_eq!(code(&output), 0, "{output:?}");
+    let version = || std::fs::read_to_string(dir.join("version")).unwrap();
+
+    assert_eq!(code(&agent("update", &dir, &["--allow-downgrade"])), 2, "it says nothing without --to");
+    let output = agent("update", &dir, &["--to", "1.0.0"]);
+    assert_eq!((code(&output), version().as_str()), (1, "1.1.0"));
+    assert!(said(&output).contains("1.0.0 is older than 1.1.0, which is installed"), "{output:?}");
+    let output = agent("update", &dir, &["--to", "0.9.0", "--allow-downgrade"]);
+    assert_eq!(code(&output), 1);
+    assert!(said(&output).contains("version 0.9.0 is not live; live: 1.1.0, 1.0.0"), "{output:?}");
+    let output = agent("check", &dir, &["--to", "1.0.0"]);
+    assert_eq!((code(&output), version().as_str()), (10, "1.1.0"));
+    assert!(said(&output).contains("1.0.0 is live: at most"), "{output:?}");
+
+    let output = agent("update", &dir, &["--to", "1.0.0", "--allow-downgrade"]);
+    assert_eq!((code(&output), version().as_str()), (0, "1.0.0"), "{output:?}");
+    let lines: Vec<String> = said(&output).lines().map(str::to_owned).collect();
+    assert!(lines[0].starts_with("1.0.0 is live: ") && lines[0].ends_with(" to fetch"), "{lines:?}");
+    assert_eq!(lines[1], "went back to 1.0.0 (was 1.1.0)");
+    assert!(lines[3].starts_with("1.0.0 is held"), "{lines:?}");
+
+    let output = agent("watch", &dir, &["--checks", "1"]);
+    assert_eq!((code(&output), version().as_str()), (0, "1.0.0"));
+    assert!(said(&output).contains("1.1.0 is available and not taken"), "{output:?}");
+    let output = agent("check", &dir, &[]);
+    assert_eq!(code(&output), 10);
+    assert!(said(&output).contains("`watch` stays on it"), "{output:?}");
+    let output = agent("status", &dir, &[]);
+    assert!(said(&output).contains("back to    1.1.0") && said(&output).contains("held       "), "{output:?}");
+
+    // The slot is there as after any update, and going back undoes the choice.
+    let output = agent("rollback", &dir, &[]);
+    assert_eq!((code(&output), version().as_str()), (0, "1.1.0"), "{output:?}");
+    assert!(said(&output).contains("the channel is followed again"), "{output:?}");
+    let output = agent("rollback", &dir, &[]);
+    assert_eq!((code(&output), version().as_str()), (1, "1.1.0"), "{output:?}");
+    assert!(said(&output).contains("there is nothing earlier to go back to"), "{output:?}");
+
+    assert_eq!(code(&agent("update", &dir, &["--to", "1.0.0", "--allow-downgrade"])), 0);
+    let output = agent("update", &dir, &[]);
+    assert_eq!((code(&output), version().as_str()), (0, "1.1.0"), "{output:?}");
+    assert!(said(&output).ends_with("the channel is followed again\n"), "{output:?}");
+    // To choose what is installed is to stay with it.
+    let output = agent("update", &dir, &["--to", "1.1"]);
+    assert_eq!(code(&output), 0, "{output:?}");
+    publish(&mut repo, "1.2.0", &stick);
+    assert_eq!(code(&agent("watch", &dir, &["--checks", "1"])), 0);
+    assert_eq!(version(), "1.1.0");
+    assert_eq!(code(&agent("update", &dir, &[])), 0);
+    assert_eq!(version(), "1.2.0");
+}
+
+/// Ten years off, one way and the other: what is said names the clock, and what is installed keeps running.
+#[test]
+fn a_clock_that_is_wrong_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let stick = folder.path().join("stick");
+    let year = Timestamp::now().strftime("%Y-").to_string();
+    // This device's clock is ten years behind.
+    let mut repo = repo_of(clock::after(Timestamp::now(), 87_660));
+    publish(&mut repo, "1.0.0", &stick);
+    let (output, dir) = install(&folder, &repo);
+    assert_eq!(code(&output), 0, "{output:?}");
+    assert!(said(&output).contains(&format!("this device's clock says {year}")), "{output:?}");
+    for verb in ["check", "update", "status"] {
+        let output = agent(verb, &dir, &[]);
+        assert_eq!(code(&output), 0, "{output:?}");
+        assert!(said(&output).contains("the clock is behind; set it"), "{output:?}");
+    }
+    let output = agent("watch", &dir, &["--checks", "1"]);
+    assert!(said(&output).contains("the clock is behind; set it"), "{output:?}");
+
+    // It is ten years ahead.
+    let folder = tempfile::tempdir().unwrap();
+    let stick = folder.path().join("stick");
+    let mut repo = repo_of(clock::after(Timestamp::now(), -87_660));
+    publish(&mut repo, "1.0.0", &stick);
+    let (output, dir) = install(&folder, &repo);
+    assert_eq!(code(&output), 20, "{output:?}");
+    assert!(said(&output).contains("root expired at 20"), "{output:?}");
+    assert!(said(&output).contains(&format!("this device's clock says {year}")), "{output:?}");
+    assert!(said(&output).contains("the clock is wrong"), "{output:?}");
+    assert!(!dir.join("version").exists());
 }

@@ -1,43 +1,29 @@
 //! What this device believes of the publisher, and where that comes from.
 //!
 //! `Remote` asks a server (or a folder) for metadata and believes none of it; `Kept` holds on to what was believed,
-//! byte for byte, in the updater's `trust/` folder. The checking in between is [`updraft_core::trust`]'s alone.
+//! byte for byte. The checking in between is [`updraft_core::trust`]'s alone.
 //!
-//! ```text
-//! trust/pinned.root.json   the first root, as it was pinned; written once
-//! trust/root.json          the newest root that is believed; until there is another one, the first once more
-//! trust/timestamp.json, snapshot.json, targets.json, channels.json
-//! trust/head               {"format":1,"source":"...","etag":"..."}\n and the head that came with that tag
-//! trust/release.json       the release document that was looked at last
-//! ```
-//!
-//! A file that is missing or damaged costs a request, no more: it is fetched and verified again. Only without *both*
-//! roots there is nothing left to believe with.
+//! Nothing that lies on this disk is needed for good: what is missing or damaged is fetched and verified again, the first
+//! root by its SHA-256, which the settings have.
+
+mod kept;
 
 use std::convert::Infallible;
-use std::path::Path;
+use std::io::ErrorKind;
 
-use serde::{Deserialize, Serialize};
 use updraft_core::Timestamp;
 use updraft_core::digest::Sha256;
 use updraft_core::head::{self, Head};
 use updraft_core::layout;
-use updraft_core::limits::{
-    HEAD_LEN_MAX, METADATA_LEN_MAX, RELEASE_LEN_MAX, ROOT_LEN_MAX, SNAPSHOT_LEN_MAX, TIMESTAMP_LEN_MAX,
-};
+use updraft_core::limits::{HEAD_LEN_MAX, ROOT_LEN_MAX};
 use updraft_core::name::AppName;
-use updraft_core::trust::{self, Cache, MetadataFile, RefreshError, Role, Source, TargetFile, Trusted};
-use updraft_files::{Dir, read_bounded, write_atomic};
+use updraft_core::signed::{self, Envelope};
+use updraft_core::trust::{self, Cache, MetadataFile, RefreshError, Role, Root, Source, Trusted};
 
+pub(crate) use self::kept::Kept;
+use self::kept::KeptHead;
 use crate::fetch::{self, Fetcher, Got};
 
-const PINNED: &str = "pinned.root.json";
-const HEAD: &str = "head";
-const RELEASE: &str = "release.json";
-/// What somebody runs is nobody else's business.
-const MODE: u32 = 0o600;
-/// Longest header line of [`HEAD`]: an address and a tag.
-const HEAD_LINE_LEN_MAX: u64 = 16 << 10;
 /// Longest tag that is kept; whoever sends a longer one is asked without it.
 const ETAG_LEN_MAX: usize = 256;
 
@@ -55,14 +41,38 @@ pub enum Error {
     Head(#[from] head::Error),
     /// What is believed is out of date, and nobody signed anything newer.
     #[error(
-        "the publisher's word is out of date: {role} expired at {since} \
-         (either nobody looks after the server, or somebody holds it back, or this clock is wrong)"
+        "the publisher's word is out of date: {role} expired at {since}, and this device's clock says {now:.0} \
+         (either the clock is wrong, or nobody looks after the server, or somebody holds newer metadata back, which is a \
+         freeze attack); what is installed keeps running"
     )]
     Stale {
         /// The role that expired.
         role: Role,
         /// When it did.
         since: Timestamp,
+        /// What this device's clock said.
+        now: Timestamp,
+    },
+    /// What is to be the first root cannot be one.
+    #[error("{what} is no root to begin with: {reason}")]
+    NotARoot {
+        /// What was to be the first root.
+        what: String,
+        /// Why it cannot be, and what to do.
+        reason: String,
+    },
+    /// Nothing that comes is signed by the keys of the first root, and nothing ever was.
+    #[error(
+        "{source}; nothing of {at} is signed by the keys of the root that is trusted here, with SHA-256 {root}: either that is \
+         the root of another app, or {at} is not its publisher's; compare it with the SHA-256 that the publisher tells you"
+    )]
+    OtherRoot {
+        /// The source.
+        at: String,
+        /// The digest of the first root.
+        root: Sha256,
+        /// What is not believed.
+        source: trust::Error,
     },
     /// The source does not know the app.
     #[error("{at} has no app {app}: compare the address with the one that the server prints")]
@@ -82,7 +92,8 @@ pub enum Error {
     },
     /// The first root is not the one that was pinned.
     #[error(
-        "the first root of {at} has SHA-256 {found}, and {expected} was to be trusted: it is another app, or a forgery"
+        "the first root of {at} has SHA-256 {found}, and {expected} was to be trusted: it is another app's, or a forgery; \
+         ask the publisher which one is right"
     )]
     Pin {
         /// The source.
@@ -93,11 +104,21 @@ pub enum Error {
         found: Sha256,
     },
     /// Nothing is left to believe with.
-    #[error("both copies of the trusted root are damaged or gone: install again with --adopt and the root's SHA-256")]
+    #[error("every copy of the trusted root is damaged or gone: install again with --adopt and the root's SHA-256")]
     NoRoot,
-    /// What is believed cannot be kept.
-    #[error("cannot keep what is believed: {0}")]
+    /// What is believed cannot be kept, so it must not be relied on: a device that forgets can be led back.
+    #[error("cannot keep what is believed: {0}; {hint}; what is installed keeps running", hint = remedy(.0))]
     Keep(#[from] updraft_files::Error),
+}
+
+fn remedy(error: &updraft_files::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "free some space and try again",
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            "make that folder writable for this user and try again"
+        }
+        _ => "remove what is in the way and try again",
+    }
 }
 
 /// How a newcomer knows the publisher's first root.
@@ -128,43 +149,91 @@ pub(crate) fn first_root(place: Place<'_>, pin: &Pin) -> Result<Vec<u8>, Error> 
         let found = place.fetcher.get(&layout::first_root(place.app), ROOT_LEN_MAX)?;
         found.ok_or_else(|| Error::NoApp { at: place.at.to_owned(), app: place.app.clone() })
     };
-    let root = match pin {
-        Pin::RootFile(bytes) => bytes.clone(),
+    let (root, what) = match pin {
+        Pin::RootFile(bytes) => (bytes.clone(), "the file that was given".to_owned()),
         Pin::Sha256(expected) => {
             let (expected, bytes) = (*expected, fetched()?);
             let found = Sha256::of(&bytes);
             if found != expected {
                 return Err(Error::Pin { at: place.at.to_owned(), expected, found });
             }
-            bytes
+            (bytes, format!("the first root of {}", place.at))
         }
-        Pin::FirstUse => fetched()?,
+        Pin::FirstUse => (fetched()?, format!("what {} shows", place.at)),
     };
-    read_root(&root).map_err(Error::Trust)?;
-    Ok(root)
+    match begin_with(&root) {
+        Ok(()) => Ok(root),
+        Err(reason) => Err(Error::NotARoot { what, reason }),
+    }
 }
 
-/// Whether some bytes are a root that its own keys signed. Its expiry does not matter: a newer root may follow it.
+/// Whether a device can begin with these bytes: a root that its own keys signed, and that names enough keys for each role.
+/// Its expiry does not matter: a newer root may follow it.
+fn begin_with(bytes: &[u8]) -> Result<(), String> {
+    const HINT: &str = "the publisher hands out a file root.json, which is also at URL/apps/NAME/root.json";
+    let envelope = Envelope::parse(bytes, ROOT_LEN_MAX).map_err(|error| format!("{error} ({HINT})"))?;
+    if envelope.role_type() != Some("root") {
+        return Err(format!("it is '{}' and not 'root' ({HINT})", envelope.role_type().unwrap_or_default()));
+    }
+    let root: Root = envelope.content().map_err(|error| format!("{error} ({HINT})"))?;
+    for (role, keys) in &root.roles {
+        let known = keys.keyids.iter().filter(|id| root.keys.contains_key(id)).count();
+        if known < keys.threshold as usize {
+            return Err(format!(
+                "it wants {} signatures for {role} and has {known} of the keys, so nobody can ever sign that: ask the publisher for \
+                 another root",
+                keys.threshold
+            ));
+        }
+    }
+    read_root(bytes).map(|_| ()).map_err(|error| error.to_string())
+}
+
+/// A root that its own keys signed. Its expiry does not matter: a newer root may follow it.
 fn read_root(bytes: &[u8]) -> Result<Trusted, trust::Error> {
     Trusted::new(bytes, Timestamp::UNIX_EPOCH)
 }
 
 /// Brings what is believed up to date, and keeps it.
 pub(crate) fn refresh(place: Place<'_>, kept: &mut Kept<'_>, now: Timestamp) -> Result<Trusted, Error> {
-    let root = kept.root().ok_or(Error::NoRoot)?;
-    let mut remote = Remote { place, kept: kept.head(place.at), fresh: None };
-    let refreshed = trust::refresh(&root, now, &mut remote, kept).map_err(|error| explain(error, place))?;
-    // Two copies of a root, so that one may be damaged.
-    if let Some(root) =
-        refreshed.trusted.bytes(&Role::Root).filter(|root| kept.load(&Role::Root).as_deref() != Some(root))
-    {
-        kept.store(&Role::Root, root)?;
+    kept.sweep();
+    let root = match kept.root() {
+        Some(root) => root,
+        None => fetch_first(place, kept)?,
+    };
+    let is_new = kept.load(&Role::Timestamp).is_none();
+    let mut remote = Remote { place, kept: kept.head(place.at), unchanged: false, fresh: None };
+    let mut outcome = trust::refresh(&root, now, &mut remote, kept);
+    if matches!(outcome, Err(RefreshError::Trust(_))) && remote.unchanged {
+        // The head that is kept here has the tag of the source's, and is not what the source has: it was damaged.
+        kept.forget_head()?;
+        remote = Remote { place, kept: None, unchanged: false, fresh: None };
+        outcome = trust::refresh(&kept.root().unwrap_or(root), now, &mut remote, kept);
     }
+    let refreshed = outcome.map_err(|error| match (explain(error, place, now), kept.first()) {
+        (Error::Trust(source), Some(first)) if is_new && is_unsigned(&source) => {
+            Error::OtherRoot { at: place.at.to_owned(), root: Sha256::of(&first), source }
+        }
+        (error, _) => error,
+    })?;
+    kept.mend()?;
     // Only now, when all that it says is believed: a bad head must be asked for again.
     if let Some((etag, bytes)) = remote.fresh {
         kept.keep_head(place.at, &etag, &bytes)?;
     }
     Ok(refreshed.trusted)
+}
+
+/// The first root once more, when no copy of it is left here.
+fn fetch_first(place: Place<'_>, kept: &mut Kept<'_>) -> Result<Vec<u8>, Error> {
+    let sha256 = kept.sha256().ok_or(Error::NoRoot)?;
+    let root = first_root(place, &Pin::Sha256(sha256))?;
+    kept.keep_first(&root)?;
+    Ok(kept.root().unwrap_or(root))
+}
+
+fn is_unsigned(error: &trust::Error) -> bool {
+    matches!(error, trust::Error::Signed { source: signed::Error::Threshold { .. }, .. })
 }
 
 /// What is believed already, asking nobody; `None` when too little of it is kept.
@@ -189,16 +258,18 @@ pub(crate) fn recall(kept: &mut Kept<'_>, now: Timestamp) -> Result<Option<Trust
     let mut replay = Replay(kept.load(&Role::Timestamp));
     match trust::refresh(&root, now, &mut replay, kept) {
         Ok(refreshed) => Ok(Some(refreshed.trusted)),
-        Err(RefreshError::Trust(trust::Error::Expired { role, expired })) => Err(Error::Stale { role, since: expired }),
+        Err(RefreshError::Trust(trust::Error::Expired { role, expired })) => {
+            Err(Error::Stale { role, since: expired, now })
+        }
         Err(_) => Ok(None),
     }
 }
 
-fn explain(error: RefreshError<Error, updraft_files::Error>, place: Place<'_>) -> Error {
+fn explain(error: RefreshError<Error, updraft_files::Error>, place: Place<'_>, now: Timestamp) -> Error {
     match error {
         RefreshError::Source(error) => error,
         RefreshError::Cache(error) => Error::Keep(error),
-        RefreshError::Trust(trust::Error::Expired { role, expired }) => Error::Stale { role, since: expired },
+        RefreshError::Trust(trust::Error::Expired { role, expired }) => Error::Stale { role, since: expired, now },
         RefreshError::Trust(error) => Error::Trust(error),
         RefreshError::Missing(what) if what == "timestamp.json" => {
             Error::NoApp { at: place.at.to_owned(), app: place.app.clone() }
@@ -211,6 +282,8 @@ fn explain(error: RefreshError<Error, updraft_files::Error>, place: Place<'_>) -
 struct Remote<'a> {
     place: Place<'a>,
     kept: Option<KeptHead>,
+    /// Whether the source says that it has the head that is kept.
+    unchanged: bool,
     /// A head that is new, with its tag.
     fresh: Option<(String, Vec<u8>)>,
 }
@@ -226,7 +299,10 @@ impl Source for Remote<'_> {
                 self.fresh = etag.filter(|etag| etag.len() <= ETAG_LEN_MAX).map(|etag| (etag, bytes));
                 Ok(Some(head))
             }
-            Got::NotModified => Ok(self.kept.take().map(|kept| kept.head)),
+            Got::NotModified => {
+                self.unchanged = true;
+                Ok(self.kept.take().map(|kept| kept.head))
+            }
             // A plain TUF repository has none.
             Got::Missing => Ok(None),
         }
@@ -234,132 +310,5 @@ impl Source for Remote<'_> {
 
     fn fetch(&mut self, file: &MetadataFile, max: u64) -> Result<Option<Vec<u8>>, Error> {
         Ok(self.place.fetcher.get(&layout::metadata(self.place.app, file), max)?)
-    }
-}
-
-struct KeptHead {
-    etag: String,
-    head: Head,
-}
-
-#[derive(Serialize, Deserialize)]
-struct HeadLine {
-    format: u32,
-    source: String,
-    etag: String,
-}
-
-/// The `trust/` folder of the updater's own directory.
-#[derive(Debug)]
-pub(crate) struct Kept<'a> {
-    dir: &'a Dir,
-}
-
-impl<'a> Kept<'a> {
-    /// What is kept in `dir`.
-    pub(crate) fn new(dir: &'a Dir) -> Self {
-        Self { dir }
-    }
-
-    /// Keeps the first root. What was believed because of another one is forgotten.
-    pub(crate) fn pin(&mut self, root: &[u8]) -> Result<(), updraft_files::Error> {
-        if self.pinned().as_deref() == Some(root) {
-            return Ok(());
-        }
-        for entry in self.dir.entries()? {
-            self.dir.remove_all(Path::new(&entry.name))?;
-        }
-        self.write(PINNED, root)?;
-        self.store(&Role::Root, root)
-    }
-
-    /// The first root, if it is readable; for telling what was pinned.
-    pub(crate) fn pinned(&self) -> Option<Vec<u8>> {
-        self.read(PINNED, ROOT_LEN_MAX)
-    }
-
-    /// Whether a root is left to believe with.
-    pub(crate) fn has_root(&self) -> bool {
-        self.root().is_some()
-    }
-
-    /// The newest root that can be read, else the pinned one, from which the way to the newest is found again.
-    fn root(&self) -> Option<Vec<u8>> {
-        let newest = self.read(file_name(&Role::Root)?, ROOT_LEN_MAX);
-        [newest, self.pinned()].into_iter().flatten().find(|bytes| read_root(bytes).is_ok())
-    }
-
-    /// The release document that was looked at last, if it is the one that `target` names.
-    pub(crate) fn release(&self, target: &TargetFile) -> Option<Vec<u8>> {
-        self.read(RELEASE, RELEASE_LEN_MAX).filter(|bytes| target.matches(bytes))
-    }
-
-    /// Keeps a release document.
-    pub(crate) fn keep_release(&mut self, document: &[u8]) -> Result<(), updraft_files::Error> {
-        self.write(RELEASE, document)
-    }
-
-    fn head(&self, source: &str) -> Option<KeptHead> {
-        let bytes = self.read(HEAD, HEAD_LINE_LEN_MAX + HEAD_LEN_MAX)?;
-        let end = bytes.iter().position(|byte| *byte == b'\n')?;
-        let line: HeadLine = serde_json::from_slice(&bytes[..end]).ok()?;
-        let head = Head::decode(&bytes[end + 1..]).ok()?;
-        (line.format == 1 && line.source == source).then_some(KeptHead { etag: line.etag, head })
-    }
-
-    fn keep_head(&mut self, source: &str, etag: &str, head: &[u8]) -> Result<(), updraft_files::Error> {
-        let line = HeadLine { format: 1, source: source.to_owned(), etag: etag.to_owned() };
-        let mut bytes = serde_json::to_vec(&line).expect("two texts are plain JSON");
-        bytes.push(b'\n');
-        bytes.extend_from_slice(head);
-        self.write(HEAD, &bytes)
-    }
-
-    fn read(&self, name: &str, max: u64) -> Option<Vec<u8>> {
-        read_bounded(self.dir, Path::new(name), max).ok().flatten()
-    }
-
-    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), updraft_files::Error> {
-        write_atomic(self.dir, Path::new(name), bytes, MODE)
-    }
-}
-
-impl Cache for Kept<'_> {
-    type Error = updraft_files::Error;
-
-    fn load(&mut self, role: &Role) -> Option<Vec<u8>> {
-        let max = match role {
-            Role::Root => ROOT_LEN_MAX,
-            Role::Timestamp => TIMESTAMP_LEN_MAX,
-            Role::Snapshot => SNAPSHOT_LEN_MAX,
-            Role::Targets | Role::Delegated(_) => METADATA_LEN_MAX,
-        };
-        self.read(file_name(role)?, max)
-    }
-
-    fn store(&mut self, role: &Role, bytes: &[u8]) -> Result<(), updraft_files::Error> {
-        match file_name(role) {
-            Some(name) => self.write(name, bytes),
-            None => Ok(()),
-        }
-    }
-
-    fn forget(&mut self, role: &Role) -> Result<(), updraft_files::Error> {
-        let Some(name) = file_name(role) else { return Ok(()) };
-        self.dir.remove_all(Path::new(name))?;
-        // Gone for good before anything is kept that relies on it.
-        self.dir.sync()
-    }
-}
-
-/// Where a role is kept. Other delegated roles are not: their names come from metadata, and nothing here asks for them.
-fn file_name(role: &Role) -> Option<&'static str> {
-    match role {
-        Role::Root => Some("root.json"),
-        Role::Timestamp => Some("timestamp.json"),
-        Role::Snapshot => Some("snapshot.json"),
-        Role::Targets => Some("targets.json"),
-        Role::Delegated(name) if name == "channels" => Some("channels.json"),
-        Role::Delegated(_) => None,
     }
 }

@@ -16,6 +16,13 @@ use updraft_core::trust::{Role, Trusted};
 use updraft_core::version::Version;
 
 use crate::belief::{self, Kept, Place};
+use crate::status;
+
+/// How a channel comes to point where its publisher never let it.
+const STOLEN: &str = " (a stolen server looks like this)";
+
+/// The most live releases that an error names.
+const LIVE_NAMED_MAX: usize = 20;
 
 /// Why a check came to no verdict.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +54,41 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// A person named a version that the publisher does not list for this device.
+    #[error("version {version} is not live{}", what_is(.live))]
+    NotLive {
+        /// The version.
+        version: Version,
+        /// The releases that are, for this device's platform; the newest first.
+        live: Vec<ReleaseName>,
+    },
+    /// A person named a release that its publisher keeps to other channels.
+    #[error("release {name} is for channel {} only, and this device follows {channel}", .allowed.join(" and "))]
+    OtherChannel {
+        /// The release.
+        name: Box<ReleaseName>,
+        /// The channels that it is for.
+        allowed: Vec<String>,
+        /// The channel that this device follows.
+        channel: ChannelName,
+    },
+    /// A person named an older release and did not say that it may be one.
+    #[error("{name} is older than {installed}, which is installed; to go back to it say --allow-downgrade, too")]
+    Older {
+        /// The release.
+        name: Box<ReleaseName>,
+        /// The version that is installed.
+        installed: Version,
+    },
+}
+
+fn what_is(live: &[ReleaseName]) -> String {
+    let names: Vec<_> = live.iter().take(LIVE_NAMED_MAX).map(ToString::to_string).collect();
+    match live.len() {
+        0 => ": the publisher lists no release for this platform".to_owned(),
+        len if len > names.len() => format!("; live are {}, and {} more", names.join(", "), len - names.len()),
+        _ => format!("; live: {}", names.join(", ")),
+    }
 }
 
 fn known(channels: &[String]) -> String {
@@ -132,6 +174,24 @@ pub enum Verdict {
     },
 }
 
+/// Who chose a release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Chooser {
+    /// The channel that this device follows.
+    Channel,
+    /// A person who looks after this device: [`Updater::check_for`](crate::Updater::check_for).
+    Person,
+}
+
+/// Whether a person may choose a release that is older than the installed one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Downgrade {
+    /// No.
+    Refused,
+    /// Yes: what was mended since is broken again.
+    Allowed,
+}
+
 /// A release for this device: verified, chosen, not yet fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Update {
@@ -140,9 +200,15 @@ pub struct Update {
     pub(crate) document: Vec<u8>,
     pub(crate) price: Price,
     pub(crate) rejected: bool,
+    pub(crate) chooser: Chooser,
 }
 
 impl Update {
+    fn new(release: Release, document: Vec<u8>, chooser: Chooser) -> Self {
+        let price = Price::at_most(&release);
+        Self { release, document, price, rejected: false, chooser }
+    }
+
     /// Everything that its publisher says of it.
     pub fn release(&self) -> &Release {
         &self.release
@@ -168,6 +234,17 @@ impl Update {
     pub fn is_rejected(&self) -> bool {
         self.rejected
     }
+
+    /// When it was made, if a clock that says `now` has not come to that day: then the clock is wrong, and what is fresh by
+    /// it may be stale.
+    pub fn clock_behind(&self, now: Timestamp) -> Option<Timestamp> {
+        status::clock_behind(&self.release, now)
+    }
+
+    /// Who chose it.
+    pub fn chooser(&self) -> Chooser {
+        self.chooser
+    }
 }
 
 /// Who asks.
@@ -189,9 +266,63 @@ pub(crate) fn check(place: Place<'_>, asker: Asker<'_>, kept: &mut Kept<'_>, now
             return Ok(Verdict::NotForPlatform { platform: asker.platform.clone(), platforms });
         }
     };
-    let (release, document) = read_release(&trusted, &name, asker.channel, place, kept)?;
-    let price = Price::at_most(&release);
-    Ok(Verdict::Available(Update { release, document, price, rejected: false }))
+    let (release, document) = read_release(&trusted, &name, place, kept)?;
+    if !release.allows_channel(asker.channel) {
+        let reason = format!("its publisher does not allow it on channel {}{STOLEN}", asker.channel);
+        return Err(Error::Release { name, reason });
+    }
+    Ok(Verdict::Available(Update::new(release, document, Chooser::Channel)))
+}
+
+/// What a person chose for a device: any release that the publisher lists for its platform and its channel, wherever
+/// channels point; an older one only when that was said.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Choice<'a> {
+    pub(crate) version: &'a Version,
+    pub(crate) downgrade: Downgrade,
+}
+
+/// Asks `place` for the release that a person chose for `asker`.
+pub(crate) fn check_for(
+    place: Place<'_>,
+    asker: Asker<'_>,
+    choice: Choice<'_>,
+    kept: &mut Kept<'_>,
+    now: Timestamp,
+) -> Result<Verdict, Error> {
+    let trusted = belief::refresh(place, kept, now)?;
+    let name = find_live(&trusted, asker.platform, choice.version)?;
+    match asker.version {
+        Some(have) if *have == name.version => return Ok(Verdict::Current { version: have.clone() }),
+        Some(have) if *have > name.version && choice.downgrade == Downgrade::Refused => {
+            return Err(Error::Older { name: Box::new(name), installed: have.clone() });
+        }
+        _ => {}
+    }
+    let (release, document) = read_release(&trusted, &name, place, kept)?;
+    match &release.channels {
+        Some(allowed) if !allowed.contains(asker.channel) => {
+            let allowed = allowed.iter().map(ToString::to_string).collect();
+            Err(Error::OtherChannel { name: Box::new(name), allowed, channel: asker.channel.clone() })
+        }
+        _ => Ok(Verdict::Available(Update::new(release, document, Chooser::Person))),
+    }
+}
+
+/// The live release of this version for a device of this platform: its own before `any`, and of several spellings of one
+/// version the one that was asked for.
+fn find_live(trusted: &Trusted, platform: &Platform, version: &Version) -> Result<ReleaseName, Error> {
+    let targets = trusted.targets(&Role::Targets).map(|targets| &targets.targets);
+    let names = targets.into_iter().flat_map(|targets| targets.keys());
+    let names = names.filter_map(|path| ReleaseName::from_target_path(path));
+    let mut live: Vec<_> = names.filter(|name| name.platform == *platform || name.platform.is_any()).collect();
+    live.sort_by(|a, b| b.version.cmp(&a.version).then(a.platform.is_any().cmp(&b.platform.is_any())));
+    let fits = |name: &&ReleaseName| name.version == *version;
+    let spelt = |name: &&ReleaseName| name.version.as_str() == version.as_str();
+    match live.iter().find(spelt).or_else(|| live.iter().find(fits)) {
+        Some(name) => Ok(name.clone()),
+        None => Err(Error::NotLive { version: version.clone(), live }),
+    }
 }
 
 fn had(asker: Asker<'_>) -> Version {
@@ -219,7 +350,6 @@ pub(crate) fn choose(trusted: &Trusted, asker: Asker<'_>) -> Result<Pick, Error>
 fn read_release(
     trusted: &Trusted,
     name: &ReleaseName,
-    channel: &ChannelName,
     place: Place<'_>,
     kept: &mut Kept<'_>,
 ) -> Result<(Release, Vec<u8>), Error> {
@@ -227,7 +357,8 @@ fn read_release(
     let targets = trusted.targets(&Role::Targets).map(|targets| &targets.targets);
     let target = targets.and_then(|targets| targets.get(&name.target_path()));
     // Only the publisher says what exists: a channel that points elsewhere is not followed.
-    let target = target.ok_or_else(|| fail("the channel points at it, but the publisher does not list it"))?;
+    let unlisted = format!("the channel points at it, but the publisher does not list it{STOLEN}");
+    let target = target.ok_or_else(|| fail(&unlisted))?;
     let document = match kept.release(target) {
         Some(document) => document,
         None => {
@@ -240,16 +371,13 @@ fn read_release(
             let incomplete = || belief::Error::Incomplete { at: place.at.to_owned(), what: key.to_string() };
             let document = found.ok_or_else(incomplete)?;
             if !target.matches(&document) {
-                return Err(fail("its document is not the one that was signed"));
+                return Err(fail("its document is not the one that was signed (a forgery looks like this)"));
             }
             kept.keep_release(&document).map_err(belief::Error::from)?;
             document
         }
     };
     let release = Release::decode(&document, place.app, name).map_err(|error| fail(&error.to_string()))?;
-    if !release.allows_channel(channel) {
-        return Err(fail(&format!("its publisher does not allow it on channel {channel}")));
-    }
     Ok((release, document))
 }
 

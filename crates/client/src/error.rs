@@ -43,7 +43,7 @@ pub enum Error {
     #[error(transparent)]
     Install(#[from] install::Error),
     /// What was downloaded is no longer what this device should install.
-    #[error("{staged} was downloaded, but the channel no longer offers it: check again")]
+    #[error("{staged} was downloaded, but it is no longer offered: check again")]
     Superseded {
         /// What was downloaded.
         staged: Box<ReleaseName>,
@@ -58,7 +58,13 @@ impl Error {
     pub fn class(&self) -> Class {
         match self {
             Self::Belief(error) | Self::Check(check::Error::Belief(error)) => of_belief(error),
-            Self::Check(check::Error::NoChannel { .. }) => Class::Other,
+            // What a person asked for that there is not, or that was not meant.
+            Self::Check(
+                check::Error::NoChannel { .. }
+                | check::Error::NotLive { .. }
+                | check::Error::OtherChannel { .. }
+                | check::Error::Older { .. },
+            ) => Class::Other,
             Self::Check(check::Error::Channel { .. } | check::Error::Release { .. }) => Class::Verification,
             Self::Download(error) => of_download(error),
             Self::Source(source::Error::Dir(_)) => Class::Unreachable,
@@ -92,11 +98,15 @@ fn of_belief(error: &belief::Error) -> Class {
     match error {
         belief::Error::Stale { .. } => Class::Stale,
         belief::Error::Fetch(error) => of_fetch(error),
-        belief::Error::NoApp { .. } | belief::Error::Incomplete { .. } => Class::Unreachable,
-        belief::Error::Trust(_) | belief::Error::Head(_) | belief::Error::Pin { .. } | belief::Error::NoRoot => {
-            Class::Verification
-        }
-        belief::Error::Keep(_) => Class::Other,
+        belief::Error::Incomplete { .. } => Class::Unreachable,
+        belief::Error::Trust(_)
+        | belief::Error::Head(_)
+        | belief::Error::NotARoot { .. }
+        | belief::Error::OtherRoot { .. }
+        | belief::Error::Pin { .. }
+        | belief::Error::NoRoot => Class::Verification,
+        // Somebody answered: to ask again changes nothing.
+        belief::Error::NoApp { .. } | belief::Error::Keep(_) => Class::Other,
     }
 }
 

@@ -29,9 +29,10 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use updraft_core::digest::Sha256;
 use updraft_core::name::{AppName, ChannelName, Platform};
 use updraft_core::path::RESERVED_DIR;
-use updraft_files::{Dir, read_bounded, write_atomic};
+use updraft_files::{Dir, EntryKind, read_bounded, write_atomic};
 
 use crate::install::mounts;
 use crate::record::{self, Record};
@@ -81,6 +82,17 @@ pub enum Error {
         file: PathBuf,
         /// What is wrong with it, and what to do.
         reason: String,
+    },
+    /// This process may only look.
+    #[error(
+        "{source}: run this as the user that {} was installed by, or make the folder writable; what is installed keeps running",
+        dir.display()
+    )]
+    Unwritable {
+        /// The directory.
+        dir: PathBuf,
+        /// What was refused.
+        source: updraft_files::Error,
     },
     /// The file system knows no locks.
     #[error("{}: cannot be locked: {source}", file.display())]
@@ -139,6 +151,9 @@ pub struct Settings {
     pub channel: ChannelName,
     /// The platform, so that a device keeps what it was installed as.
     pub platform: Platform,
+    /// SHA-256 of the publisher's first root: who is believed. Homes that were made before it was written down lack it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<Sha256>,
     /// Random name of this installation, lower-case hexadecimal; never personal.
     pub device: String,
     /// Update file by file even where the whole directory could be exchanged.
@@ -298,7 +313,10 @@ impl Home {
 
     fn room(&self, name: &str) -> Result<Dir, Error> {
         let at = Path::new(name);
-        if self.folder.stat(at)?.is_none() {
+        let found = self.folder.stat(at)?.map(|stat| stat.kind);
+        if found != Some(EntryKind::Dir) {
+            // Something else that got there is not ours, and in the way.
+            self.folder.remove_all(at)?;
             self.folder.create_dir(at, 0o700)?;
         }
         Ok(self.folder.open_dir(at)?)
@@ -443,10 +461,14 @@ fn inside(dir: &Path, mode: u32) -> Result<(Place, Dir), Error> {
 /// Takes the lock, which lasts as long as the file that is returned is open.
 fn lock(dir: &Path, folder: &Dir) -> Result<File, Error> {
     let at = Path::new("lock");
-    let mut file = match folder.create_file(at, 0o644) {
-        Err(error) if error.kind() == AlreadyExists => folder.open_rw(at)?,
-        created => created?,
+    let opened = match folder.create_file(at, 0o644) {
+        Err(error) if error.kind() == AlreadyExists => folder.open_rw(at),
+        created => created,
     };
+    let mut file = opened.map_err(|source| match source.kind() {
+        PermissionDenied | ReadOnlyFilesystem => Error::Unwritable { dir: dir.to_owned(), source },
+        _ => source.into(),
+    })?;
     match file.try_lock() {
         Ok(()) => {}
         Err(std::fs::TryLockError::WouldBlock) => {
@@ -475,6 +497,7 @@ mod tests {
             source: "https://updates.example/apps/demo".into(),
             channel: ChannelName::stable(),
             platform: Platform::any(),
+            root: None,
             device: "00".repeat(16),
             in_place: false,
         }

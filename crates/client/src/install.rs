@@ -52,6 +52,7 @@ use self::finish::{OLDER, SLOT};
 use self::intent::{Intent, Rotate, Work};
 use self::survey::{Depth, Expected, Found, Survey};
 use self::switch::{Belief, Goal, Source, switch};
+use crate::check::Chooser;
 use crate::home::{Home, Place, RECORD};
 use crate::record::{Record, Stamps};
 use crate::staged::Staged;
@@ -319,6 +320,9 @@ fn install(home: &mut Home, staged: Staged, options: &Options, belief: Belief) -
     if let (Some(old), Confirmation::Awaited { .. }, false) = (&old, &state.confirmation, again) {
         return Err(Error::Unconfirmed { release: old.release.name() });
     }
+    // Laying the same release over itself is no reason to forget what a person said of it.
+    let (rejected, held) = if again { (state.rejected, state.held) } else { (None, false) };
+    let held = held || staged.chooser == Chooser::Person;
     let (rotate, confirmation) = match (&old, options.confirm) {
         // The same release once more: nothing new to confirm, and nothing that is worth going back to.
         (Some(_), _) if again => (Rotate::Drop, state.confirmation),
@@ -328,7 +332,7 @@ fn install(home: &mut Home, staged: Staged, options: &Options, belief: Belief) -
     };
     let Staged { release, document, tree, packed_tree, .. } = staged;
     let record = Record { release, document, tree, packed_tree, stamps: Stamps::new() };
-    let goal = Goal { record, source: Source::Downloads, rotate, confirmation, rejected: None, belief };
+    let goal = Goal { record, source: Source::Downloads, rotate, confirmation, rejected, held, belief };
     switch(home, old, goal, options)
 }
 
@@ -343,7 +347,7 @@ pub fn rollback(home: &mut Home, options: &Options) -> Result<Applied, Error> {
 /// As [`rollback`], and remembers that the release that is left is not to be installed again by itself ([`rejected`]).
 ///
 /// # Errors
-/// As [`rollback`].
+/// As [`rollback`]; and when the release in the slot is the one that was rejected, for going back twice goes forward.
 pub fn reject(home: &mut Home) -> Result<Applied, Error> {
     go_back(home, &Options::default(), Verdict::Bad)
 }
@@ -362,13 +366,17 @@ fn go_back(home: &mut Home, options: &Options, verdict: Verdict) -> Result<Appli
     let record = Record::read(folder, &Path::new(SLOT).join(RECORD))?.ok_or_else(no_slot)?;
     let old = home.record()?.ok_or_else(no_slot)?;
     let state = State::read(folder)?;
+    if verdict == Verdict::Bad && state.rejected == Some(record.release.name()) {
+        return Err(Error::BackAlready { release: record.release.name() });
+    }
     let (rotate, verdict) = match state.confirmation {
         Confirmation::Confirmed => (Rotate::Slot, verdict),
         Confirmation::Awaited { .. } => (Rotate::Undo, Verdict::Bad),
     };
     let rejected = if verdict == Verdict::Bad { Some(old.release.name()) } else { state.rejected };
-    let confirmation = Confirmation::Confirmed;
-    let goal = Goal { record, source: Source::Slot, rotate, confirmation, rejected, belief: Belief::Stamps };
+    let (confirmation, belief) = (Confirmation::Confirmed, Belief::Stamps);
+    // Going back takes back the choice of what is left, too.
+    let goal = Goal { record, source: Source::Slot, rotate, confirmation, rejected, held: false, belief };
     switch(home, Some(old), goal, options)
 }
 
@@ -392,7 +400,7 @@ pub fn confirm(home: &mut Home) -> Result<(), Error> {
         return Ok(());
     }
     finish::bring_late(home)?;
-    State::new(Confirmation::Confirmed, None, state.way).write(home.folder())?;
+    State { confirmation: Confirmation::Confirmed, rejected: None, ..state }.write(home.folder())?;
     finish::discard(home.folder(), OLDER)
 }
 
@@ -412,6 +420,21 @@ pub fn rejected(home: &Home) -> Result<Option<ReleaseName>, Error> {
     Ok(State::read(home.folder())?.rejected)
 }
 
+/// Whether a person chose the installed release, so that nothing else is to be installed by itself.
+///
+/// # Errors
+/// When the state cannot be read.
+pub fn held(home: &Home) -> Result<bool, Error> {
+    Ok(State::read(home.folder())?.held)
+}
+
+/// Holds the installed release, or lets it go.
+pub(crate) fn set_held(home: &mut Home, held: bool) -> Result<(), Error> {
+    writable(home)?;
+    let state = State::read(home.folder())?;
+    if state.held == held { Ok(()) } else { State { held, ..state }.write(home.folder()) }
+}
+
 /// The app is about to start: begins the trial of a release that waits for [`confirm`], or goes back to the one before
 /// when the last trial was never confirmed.
 ///
@@ -425,7 +448,7 @@ pub fn begin_start(home: &mut Home) -> Result<Start, Error> {
         // Without a release to go back to, an app that may be bad is better than none.
         Confirmation::Awaited { since, starts } if starts == 0 || slot(home)?.is_none() => {
             let confirmation = Confirmation::Awaited { since, starts: starts.saturating_add(1) };
-            State::new(confirmation, state.rejected, state.way).write(home.folder())?;
+            State { confirmation, ..state }.write(home.folder())?;
             Ok(Start::Trial { since })
         }
         Confirmation::Awaited { .. } => Ok(Start::RolledBack(Box::new(rollback(home, &Options::default())?))),

@@ -23,7 +23,7 @@
 //! - [`belief`], [`check`]: what the publisher signed, and whether there is something new;
 //! - [`download`], [`staged`], [`progress`]: what is lacking here, fetched and verified;
 //! - [`home`], [`record`], [`install`]: what is installed, and how it is switched;
-//! - [`updater`], [`error`]: the door to all of it.
+//! - [`updater`], [`status`](mod@status), [`error`]: the door to all of it.
 #![forbid(unsafe_code)]
 
 pub mod belief;
@@ -37,14 +37,16 @@ pub mod progress;
 pub mod record;
 pub mod source;
 pub mod staged;
+pub mod status;
 pub mod updater;
 
 pub use belief::Pin;
-pub use check::{Price, Update, Verdict};
+pub use check::{Chooser, Downgrade, Price, Update, Verdict};
 pub use error::{Class, Error};
 pub use fetch::Cancel;
 pub use install::Applied;
 pub use progress::{Phase, Progress};
 pub use source::Source;
 pub use staged::Staged;
-pub use updater::{InstallOptions, OpenOptions, Status, Updater, status};
+pub use status::{Status, status};
+pub use updater::{InstallOptions, OpenOptions, Updater};

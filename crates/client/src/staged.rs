@@ -4,7 +4,7 @@ use updraft_core::plan::{Counts, Plan};
 use updraft_core::release::Release;
 use updraft_core::tree::Tree;
 
-use crate::check::Price;
+use crate::check::{Chooser, Price};
 
 /// A verified release of which nothing is lacking here. Only a download makes one, and installing takes nothing else.
 ///
@@ -18,6 +18,7 @@ pub struct Staged {
     /// The tree as the store has it.
     pub(crate) packed_tree: Vec<u8>,
     pub(crate) plan: Plan,
+    pub(crate) chooser: Chooser,
 }
 
 impl Staged {

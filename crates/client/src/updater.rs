@@ -5,14 +5,13 @@
 //! an [`Updater`] for a directory.
 
 use std::collections::BTreeSet;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::Serialize;
 use updraft_core::Timestamp;
 use updraft_core::channel::Pick;
-use updraft_core::name::{AppName, ChannelName, Platform};
+use updraft_core::digest::Sha256;
+use updraft_core::name::{ChannelName, Platform};
 use updraft_core::path::RelPath;
 use updraft_core::plan::{self, Offers};
 use updraft_core::release::ReleaseName;
@@ -21,17 +20,18 @@ use updraft_core::trust::{Role, Trusted};
 use updraft_core::version::Version;
 
 use crate::belief::{self, Kept, Pin, Place};
-use crate::check::{self, Asker, Price, Update, Verdict};
+use crate::check::{self, Asker, Choice, Chooser, Downgrade, Price, Update, Verdict};
 use crate::download;
 use crate::error::Error;
 use crate::fetch::clock::Clock;
 use crate::fetch::{self, Cancel, Fetcher, Transport};
 use crate::home::{self, Access, Home, Settings};
-use crate::install::{self, Applied, Confirmation, Recovered, Start, Verified, Way};
+use crate::install::{self, Applied, Confirmation, Recovered, Start, Verified};
 use crate::progress::{Phase, Progress};
-use crate::record;
+use crate::record::{self, Record};
 use crate::source::{self, Source};
 use crate::staged::Staged;
+use crate::status::{self, Status};
 
 /// Threads of a download, unless told otherwise: enough to hide the way to the server and back, few enough to be polite.
 const JOBS: usize = 4;
@@ -115,35 +115,6 @@ impl InstallOptions {
     }
 }
 
-/// What is installed, from where, and how it stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Status {
-    /// The app.
-    pub app: AppName,
-    /// The version that is installed; `None` before the first download is complete.
-    pub version: Option<Version>,
-    /// What this device is.
-    pub platform: Platform,
-    /// The channel that is followed.
-    pub channel: ChannelName,
-    /// Where it comes from.
-    pub source: String,
-    /// The random name of this installation.
-    pub device: String,
-    /// How the directory is updated, and why.
-    pub way: Way,
-    /// The release that can be gone back to.
-    pub previous: Option<ReleaseName>,
-    /// Whether the installed release is known to be good; `None` before there is one.
-    pub confirmation: Option<Confirmation>,
-    /// The release that was rolled back from, by [`Updater::reject`] or because it was never confirmed.
-    pub rejected: Option<ReleaseName>,
-    /// Since when the publisher's word is out of date; `None` while it is fresh, or was never had.
-    pub stale_since: Option<Timestamp>,
-    /// Until when the publisher's word is fresh; `None` as well where this user may not read it.
-    pub fresh_until: Option<Timestamp>,
-}
-
 /// The updater of one installed directory.
 #[derive(Debug)]
 pub struct Updater {
@@ -168,8 +139,9 @@ impl Updater {
         let (at, app) = (source.to_string(), source.app().clone());
         let fetcher = open.fetcher(&source);
         let root = belief::first_root(Place { app: &app, at: &at, fetcher: &fetcher }, &pin)?;
-        let device = random_name();
-        let settings = Settings { format: 1, app, source: at.clone(), channel, platform, device, in_place };
+        let (device, sha256) = (random_name(), Sha256::of(&root));
+        let settings =
+            Settings { format: 1, app, source: at.clone(), channel, platform, root: Some(sha256), device, in_place };
         let mut home = Home::claim(dir, &settings)?;
         if adopt && matches!(home.record(), Err(home::Error::Record { source: record::Error::Damaged(_), .. })) {
             // Before anything needs it.
@@ -179,7 +151,7 @@ impl Updater {
         let recovered = install::recover(&mut home)?;
         begin(&mut home, settings, &recovered, adopt)?;
         install::ready(&home, adopt)?;
-        Kept::new(&home.trust()?).pin(&root).map_err(belief::Error::from)?;
+        Kept::new(&home.trust()?, Some(sha256)).pin(&root).map_err(belief::Error::from)?;
         Ok(Self { home, source: at, fetcher, jobs: open.jobs.max(1), adopt, recovered })
     }
 
@@ -218,10 +190,28 @@ impl Updater {
     /// # Errors
     /// When the source cannot be reached, is not believed, or has been silent for too long ([`Error::class`]).
     pub fn check(&mut self, now: Timestamp) -> Result<Verdict, Error> {
-        let trust = self.home.trust()?;
+        self.check_with(now, check::check)
+    }
+
+    /// What it would be to install the release of this version that a person chose, wherever the channel points. The
+    /// publisher has to list it, for this device's platform and channel. Installed, it is held: [`Status::held`].
+    ///
+    /// # Errors
+    /// As [`Self::check`]; and when there is no such release for this device, or it is an older one and that is refused.
+    pub fn check_for(&mut self, version: &Version, downgrade: Downgrade, now: Timestamp) -> Result<Verdict, Error> {
+        let choice = Choice { version, downgrade };
+        self.check_with(now, |place, asker, kept, now| check::check_for(place, asker, choice, kept, now))
+    }
+
+    fn check_with(
+        &mut self,
+        now: Timestamp,
+        ask: impl FnOnce(Place<'_>, Asker<'_>, &mut Kept<'_>, Timestamp) -> Result<Verdict, check::Error>,
+    ) -> Result<Verdict, Error> {
+        let (trust, root) = (self.home.trust()?, self.home.settings().root);
         let record = self.home.record()?;
         let version = record.as_ref().map(|record| &record.release.version);
-        let verdict = check::check(self.place(), self.asker(version), &mut Kept::new(&trust), now)?;
+        let verdict = ask(self.place(), self.asker(version), &mut Kept::new(&trust, root), now)?;
         let Verdict::Available(mut update) = verdict else {
             return Ok(verdict);
         };
@@ -264,6 +254,7 @@ impl Updater {
             tree: fetched.tree,
             packed_tree: fetched.packed,
             plan,
+            chooser: update.chooser,
         })
     }
 
@@ -279,11 +270,11 @@ impl Updater {
 
     /// Switches to what was downloaded; the release before is kept for [`Self::rollback`].
     ///
-    /// Asks first, with one small request, whether the channel still offers it: a download may have taken days. When the
-    /// source cannot be reached, what was believed last decides, while it is fresh.
+    /// Asks first, with one small request, whether the channel still offers it, or, of what a person chose, whether the
+    /// publisher still lists it: a download may have taken days. When the source cannot be reached, what was believed last decides, while it is fresh.
     ///
     /// # Errors
-    /// [`Error::Superseded`] when the channel offers something else by now; otherwise when it cannot be installed, and
+    /// [`Error::Superseded`] when it is not offered any more; otherwise when it cannot be installed, and
     /// then what was installed still is.
     pub fn apply(&mut self, staged: Staged, options: &install::Options, now: Timestamp) -> Result<Applied, Error> {
         self.recheck(&staged, now)?;
@@ -295,8 +286,8 @@ impl Updater {
     }
 
     fn recheck(&self, staged: &Staged, now: Timestamp) -> Result<(), Error> {
-        let trust = self.home.trust()?;
-        let mut kept = Kept::new(&trust);
+        let (trust, root) = (self.home.trust()?, self.home.settings().root);
+        let mut kept = Kept::new(&trust, root);
         let trusted = match belief::refresh(self.place(), &mut kept, now) {
             Err(error @ belief::Error::Fetch(fetch::Error::Unreachable { .. } | fetch::Error::Status { .. })) => {
                 belief::recall(&mut kept, now)?.ok_or(error)?
@@ -306,8 +297,11 @@ impl Updater {
         let record = self.home.record()?;
         let version = record.as_ref().map(|record| &record.release.version);
         let name = staged.release.name();
-        let offered = check::choose(&trusted, self.asker(version))?;
-        if offered == Pick::Release(name.clone()) && lists(&trusted, &name, &staged.document) {
+        let offered = match staged.chooser {
+            Chooser::Channel => check::choose(&trusted, self.asker(version))? == Pick::Release(name.clone()),
+            Chooser::Person => true,
+        };
+        if offered && lists(&trusted, &name, &staged.document) {
             return Ok(());
         }
         Err(Error::Superseded { staged: Box::new(name) })
@@ -319,6 +313,22 @@ impl Updater {
     /// When the updater's own folder cannot be written.
     pub fn confirm(&mut self) -> Result<(), Error> {
         Ok(install::confirm(&mut self.home)?)
+    }
+
+    /// Holds the installed release: whoever heeds [`Status::held`] takes nothing else by itself.
+    ///
+    /// # Errors
+    /// When the updater's own folder cannot be written.
+    pub fn hold(&mut self) -> Result<(), Error> {
+        Ok(install::set_held(&mut self.home, true)?)
+    }
+
+    /// Follows the channel again, after [`Self::hold`] or a release that a person chose.
+    ///
+    /// # Errors
+    /// When the updater's own folder cannot be written.
+    pub fn follow(&mut self) -> Result<(), Error> {
+        Ok(install::set_held(&mut self.home, false)?)
     }
 
     /// Goes back to the release before.
@@ -360,8 +370,8 @@ impl Updater {
         progress.planned(&Price::of(&plan, 0));
         progress.phase(Phase::Fetching);
         download::blobs(self.place(), &plan, &self.home.downloads()?, self.jobs, progress)?;
-        let staged =
-            Staged { release: record.release, document: record.document, tree, packed_tree: record.packed_tree, plan };
+        let Record { release, document, packed_tree, .. } = record;
+        let staged = Staged { release, document, tree, packed_tree, plan, chooser: Chooser::Channel };
         progress.phase(Phase::Installing);
         Ok(install::repair(&mut self.home, staged)?)
     }
@@ -380,7 +390,17 @@ impl Updater {
     /// # Errors
     /// When the updater's own folder cannot be read.
     pub fn status(&self, now: Timestamp) -> Result<Status, Error> {
-        status_of(&self.home, now)
+        status::status_of(&self.home, now)
+    }
+
+    /// When the installed release was made, if a clock that says `now` has not come to that day: then the clock is wrong,
+    /// and what is fresh by it may be stale.
+    ///
+    /// # Errors
+    /// When the record of what is installed cannot be read.
+    pub fn clock_behind(&self, now: Timestamp) -> Result<Option<Timestamp>, Error> {
+        let record = self.home.record()?;
+        Ok(record.and_then(|record| status::clock_behind(&record.release, now)))
     }
 
     fn place(&self) -> Place<'_> {
@@ -399,7 +419,7 @@ fn begin(home: &mut Home, mut settings: Settings, recovered: &Recovered, adopt: 
         let app = record.release.app;
         let lost = if !home.has_settings()? {
             Some("settings.json")
-        } else if !Kept::new(&home.trust()?).has_root() {
+        } else if !Kept::new(&home.trust()?, home.settings().root).has_root() {
             Some("trust")
         } else {
             None
@@ -418,67 +438,6 @@ fn begin(home: &mut Home, mut settings: Settings, recovered: &Recovered, adopt: 
         }
     }
     Ok(home.set_settings(settings)?)
-}
-
-/// What is installed in `dir`, from where, and how it stands. Changes nothing, and works while another process updates.
-///
-/// # Errors
-/// When nothing is installed there, or the updater's own folder cannot be read.
-pub fn status(dir: &Path, now: Timestamp) -> Result<Status, Error> {
-    status_of(&Home::open(dir, Access::Read)?, now)
-}
-
-fn status_of(home: &Home, now: Timestamp) -> Result<Status, Error> {
-    let record = home.record()?;
-    let (stale_since, fresh_until) = match home.trust_to_read()? {
-        Some(trust) => freshness(&mut Kept::new(&trust), now)?,
-        None => (None, None),
-    };
-    let settings = home.settings();
-    Ok(Status {
-        app: settings.app.clone(),
-        platform: settings.platform.clone(),
-        channel: settings.channel.clone(),
-        source: settings.source.clone(),
-        device: settings.device.clone(),
-        way: install::probe(home)?,
-        previous: readable(install::slot(home))?.flatten(),
-        confirmation: record.as_ref().map(|_| install::confirmation(home)).transpose()?,
-        rejected: install::rejected(home)?,
-        version: record.map(|record| record.release.version),
-        stale_since,
-        fresh_until,
-    })
-}
-
-/// Since when what is kept is out of date, and until when it is fresh.
-fn freshness(kept: &mut Kept<'_>, now: Timestamp) -> Result<(Option<Timestamp>, Option<Timestamp>), Error> {
-    match belief::recall(kept, now) {
-        Ok(trusted) => Ok((None, trusted.as_ref().and_then(fresh_until))),
-        Err(belief::Error::Stale { since, .. }) => Ok((Some(since), None)),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// What another user may not read is unknown, and no reason to say nothing at all.
-fn readable<T>(read: Result<T, install::Error>) -> Result<Option<T>, install::Error> {
-    match read {
-        Err(install::Error::Files(error) | install::Error::Record(record::Error::Files(error)))
-            if error.kind() == ErrorKind::PermissionDenied =>
-        {
-            Ok(None)
-        }
-        read => read.map(Some),
-    }
-}
-
-/// When the first of the documents that a check needs expires.
-fn fresh_until(trusted: &Trusted) -> Option<Timestamp> {
-    let targets = [Role::Targets, Role::channels()];
-    let targets = targets.iter().filter_map(|role| trusted.targets(role)).map(|targets| targets.expires.at());
-    let snapshot = trusted.snapshot().map(|snapshot| snapshot.expires.at());
-    let timestamp = trusted.timestamp().map(|timestamp| timestamp.expires.at());
-    [snapshot, timestamp].into_iter().flatten().chain(targets).chain([trusted.root().expires.at()]).min()
 }
 
 /// What of `tree` was found as it should be.

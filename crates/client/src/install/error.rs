@@ -27,6 +27,14 @@ pub enum Error {
         /// The directory.
         dir: PathBuf,
     },
+    /// What is kept to go back to is what was gone back from.
+    #[error(
+        "there is nothing earlier to go back to: {release} is kept, which was rolled back from; `update` takes it again"
+    )]
+    BackAlready {
+        /// The release in the slot.
+        release: ReleaseName,
+    },
     /// Nothing is installed yet.
     #[error("{}: no release is installed yet: finish the first install", dir.display())]
     NothingInstalled {

@@ -49,7 +49,14 @@ pub(super) fn finish(home: &Home, mut ending: Ending) -> Result<Applied, Error> 
         ending.backup = name_backup(folder, &stage, ending.backup)?;
     }
     rotate(folder, ending.rotate)?;
-    State::new(ending.confirmation.clone(), ending.rejected.clone(), Some(ending.way.clone())).write(folder)?;
+    let state = State {
+        confirmation: ending.confirmation.clone(),
+        rejected: ending.rejected.clone(),
+        held: ending.held,
+        way: Some(ending.way.clone()),
+        ..State::default()
+    };
+    state.write(folder)?;
     Intent::remove(folder)?;
     sweep(home);
     let backup = PathBuf::from(BACKUP).join(&ending.backup);

@@ -121,6 +121,8 @@ pub(super) struct Ending {
     pub(super) rotate: Rotate,
     pub(super) confirmation: Confirmation,
     pub(super) rejected: Option<ReleaseName>,
+    #[serde(default)]
+    pub(super) held: bool,
     /// The name of this update's folder in `backup/`.
     pub(super) backup: String,
     pub(super) edited: Vec<String>,

@@ -32,28 +32,32 @@ pub enum Confirmation {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     /// 1.
-    format: u32,
+    pub(super) format: u32,
     /// Whether it is known to be good.
     pub confirmation: Confirmation,
     /// The release that was rolled back from because it was never confirmed: not to be installed again by itself.
     #[serde(default)]
     pub rejected: Option<ReleaseName>,
+    /// Whether a person chose the installed release: then nothing else is to be installed by itself.
+    #[serde(default)]
+    pub held: bool,
     /// How it was installed.
     #[serde(default)]
     pub way: Option<Way>,
 }
 
-impl State {
-    pub(super) fn new(confirmation: Confirmation, rejected: Option<ReleaseName>, way: Option<Way>) -> Self {
-        Self { format: 1, confirmation, rejected, way }
+/// That of a release that was confirmed long ago.
+impl Default for State {
+    fn default() -> Self {
+        Self { format: 1, confirmation: Confirmation::Confirmed, rejected: None, held: false, way: None }
     }
+}
 
-    /// A state that is missing or damaged is that of a release that was confirmed long ago: losing this file must not
-    /// roll anything back.
+impl State {
+    /// One that is missing or damaged is the default: losing this file must not roll anything back.
     pub(super) fn read(folder: &Dir) -> Result<Self, Error> {
         let bytes = read_bounded(folder, Path::new(STATE), STATE_LEN_MAX)?;
-        let state = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        Ok(state.unwrap_or_else(|| Self::new(Confirmation::Confirmed, None, None)))
+        Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default())
     }
 
     pub(super) fn write(&self, folder: &Dir) -> Result<(), Error> {

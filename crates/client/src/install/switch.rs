@@ -30,6 +30,7 @@ pub(super) struct Goal {
     pub(super) rotate: Rotate,
     pub(super) confirmation: Confirmation,
     pub(super) rejected: Option<ReleaseName>,
+    pub(super) held: bool,
     pub(super) belief: Belief,
 }
 
@@ -134,6 +135,7 @@ fn ending(home: &Home, from: Option<ReleaseName>, way: Way, goal: &Goal, change:
         rotate: goal.rotate,
         confirmation: goal.confirmation.clone(),
         rejected: goal.rejected.clone(),
+        held: goal.held,
         backup,
         edited: names(&change.edited),
         kept: names(&change.kept),

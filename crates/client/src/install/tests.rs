@@ -55,6 +55,7 @@ impl Device {
             source: "https://updates.example/apps/demo".into(),
             channel: ChannelName::stable(),
             platform: Platform::any(),
+            root: None,
             device: "00".repeat(16),
             in_place: self.in_place,
         }
@@ -108,6 +109,7 @@ impl Device {
             release,
             tree: want,
             plan,
+            chooser: Chooser::Channel,
         })
     }
 

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a helper of a test may panic as the test may")]
 
 mod check;
+mod choice;
 mod download;
 mod http;
+mod memory;
 mod support;
 mod updater;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -320,4 +321,46 @@ pub(crate) fn files_below(dir: &Path) -> Vec<PathBuf> {
         if path.is_dir() { found.extend(files_below(&path)) } else { found.push(path) }
     }
     found
+}
+
+/// Says why a test did not run: past the runner, which shows nothing of a test that passes.
+pub(crate) fn skipped(reason: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "skipped: {reason}");
+}
+
+/// A mount that ends with the test.
+pub(crate) struct Mount(PathBuf);
+
+impl Mount {
+    /// An empty file system at `at`, or nothing where that is not allowed.
+    pub(crate) fn new(at: &Path) -> Option<Self> {
+        Self::try_at(&["-t", "tmpfs", "tmpfs"], at)
+    }
+
+    /// `at` as it is, as a mount of its own.
+    pub(crate) fn of(at: &Path) -> Option<Self> {
+        let path = at.display().to_string();
+        Self::try_at(&["--bind", &path], at)
+    }
+
+    fn try_at(args: &[&str], at: &Path) -> Option<Self> {
+        let done = Command::new("mount").args(args).arg(at).output().is_ok_and(|output| output.status.success());
+        if !done {
+            skipped("this process may not mount");
+        }
+        done.then(|| Self(at.to_owned()))
+    }
+
+    /// Mounts it once more, with other options.
+    pub(crate) fn again(&self, options: &str) {
+        let options = format!("remount,bind,{options}").replace("bind,size", "size");
+        assert!(Command::new("mount").args(["-o", &options]).arg(&self.0).status().unwrap().success());
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
 }

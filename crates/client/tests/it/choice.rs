@@ -1,0 +1,185 @@
+//! A release that a person chooses for one device: which may be chosen, how long the choice lasts, and the way back.
+
+use updraft_client::{Chooser, Class, Downgrade, Error, Updater, Verdict, check, install};
+use updraft_core::version::Version;
+use updraft_testkit::TreeFixture;
+
+use crate::support::{Device, Server, available, demo, publish};
+
+fn tree(version: &str) -> TreeFixture {
+    TreeFixture::of(&[("app*", version), ("data", "the same in all")])
+}
+
+/// `1.1.0` after `1.0.0` on `stable`, both live, and a device that has the newer one.
+fn scene() -> (Server, Device) {
+    let server = demo(&tree("1.0.0"));
+    publish(&server, "1.1.0", &tree("1.1.0"));
+    let device = Device::installed(&server);
+    (server, device)
+}
+
+fn version(text: &str) -> Version {
+    text.parse().unwrap()
+}
+
+fn choose(device: &Device, text: &str, downgrade: Downgrade) -> Result<Verdict, Error> {
+    device.open().check_for(&version(text), downgrade, device.now)
+}
+
+fn take(device: &Device, text: &str) -> Updater {
+    let mut updater = device.open();
+    let update = available(updater.check_for(&version(text), Downgrade::Allowed, device.now).unwrap());
+    assert_eq!(update.chooser(), Chooser::Person);
+    let staged = updater.download(&update, &()).unwrap();
+    updater.apply(staged, &install::Options::default(), device.now).unwrap();
+    updater
+}
+
+/// Version, whether it is held, and what can be gone back to.
+fn stands(device: &Device) -> (String, bool, Option<String>) {
+    let status = updraft_client::status(&device.dir(), device.now).unwrap();
+    let previous = status.previous.map(|previous| previous.version.to_string());
+    (status.version.unwrap().to_string(), status.held, previous)
+}
+
+#[test]
+fn an_older_release_is_taken_when_a_person_says_so_twice() {
+    let (server, device) = scene();
+    let error = choose(&device, "1.0.0", Downgrade::Refused).unwrap_err();
+    assert_eq!(error.class(), Class::Other);
+    assert!(error.to_string().starts_with("1.0.0 is older than 1.1.0, which is installed"), "{error}");
+
+    let mut updater = take(&device, "1.0.0");
+    assert_eq!(device.tree(), tree("1.0.0"));
+    assert_eq!(stands(&device), ("1.0.0".into(), true, Some("1.1.0".into())));
+
+    // The channel has what it has; whoever takes it by hand follows it again.
+    let update = available(updater.check(device.now).unwrap());
+    assert_eq!((update.version().as_str(), update.chooser()), ("1.1.0", Chooser::Channel));
+    drop(updater);
+    device.update().unwrap();
+    assert_eq!(stands(&device), ("1.1.0".into(), false, Some("1.0.0".into())));
+    assert_eq!(server.repo(|repo| repo.version(&updraft_core::trust::Role::Targets)), 3, "nobody else noticed");
+}
+
+#[test]
+fn going_back_takes_back_the_choice() {
+    let (_server, device) = scene();
+    let mut updater = take(&device, "1.0.0");
+    updater.reject().unwrap();
+    assert_eq!(device.tree(), tree("1.1.0"));
+    assert_eq!(stands(&device), ("1.1.0".into(), false, Some("1.0.0".into())));
+}
+
+/// The price that a person is told is as true as for any other release.
+#[test]
+fn a_choice_has_a_price_and_fetches_what_is_lacking() {
+    let (server, device) = scene();
+    let update = available(choose(&device, "1.0.0", Downgrade::Allowed).unwrap());
+    assert_eq!(update.price().fetch_bytes, update.release().tree.stored, "at most");
+    let mut updater = device.open();
+    server.take_asked();
+    let staged = updater.download(&update, &()).unwrap();
+    let fetched: u64 = server.take_asked().iter().map(|asked| asked.bytes).sum();
+    assert_eq!(staged.price().fetch_bytes, fetched);
+    assert!(staged.price().saved_bytes() > 0, "'data' is here already");
+}
+
+#[test]
+fn a_live_release_may_be_taken_before_its_channel_has_it() {
+    let (server, device) = scene();
+    server.repo(|repo| repo.publish("1.2.0", "any", &tree("1.2.0")));
+    assert!(matches!(device.check(), Ok(Verdict::Current { .. })));
+    let update = available(choose(&device, "1.2", Downgrade::Refused).unwrap());
+    assert_eq!(update.version().as_str(), "1.2.0", "versions are equal by their order, not by their spelling");
+    let mut updater = take(&device, "1.2.0");
+    assert!(matches!(updater.check(device.now), Ok(Verdict::Ahead { .. })));
+    assert_eq!(stands(&device), ("1.2.0".into(), true, Some("1.1.0".into())));
+    updater.follow().unwrap();
+    assert_eq!(stands(&device), ("1.2.0".into(), false, Some("1.1.0".into())));
+}
+
+/// To choose what is installed is to stay with it.
+#[test]
+fn what_is_installed_can_be_held() {
+    let (server, device) = scene();
+    let verdict = choose(&device, "1.1.0", Downgrade::Refused).unwrap();
+    assert_eq!(verdict, Verdict::Current { version: version("1.1.0") });
+    assert!(!stands(&device).1, "to ask changes nothing");
+    device.open().hold().unwrap();
+    publish(&server, "1.2.0", &tree("1.2.0"));
+    device.available();
+    assert_eq!(stands(&device), ("1.1.0".into(), true, None));
+    // What is laid over itself stays what a person said of it.
+    std::fs::write(device.dir().join("app"), "damaged").unwrap();
+    device.open().repair(&()).unwrap();
+    assert_eq!(stands(&device), ("1.1.0".into(), true, None));
+}
+
+#[test]
+fn only_what_its_publisher_lists_for_this_device_can_be_chosen() {
+    let (server, device) = scene();
+    server.repo(|repo| {
+        repo.publish("2.0.0", "freebsd-riscv64", &tree("2.0.0"));
+        repo.publish_with("3.0.0", "any", &tree("3.0.0"), |release| {
+            release.channels = Some(vec!["beta".parse().unwrap(), "nightly".parse().unwrap()]);
+        });
+    });
+    let refused = [
+        ("9.9.9", "version 9.9.9 is not live; live: 3.0.0, 1.1.0, 1.0.0"),
+        ("2.0.0", "version 2.0.0 is not live; live: 3.0.0, 1.1.0, 1.0.0"),
+        ("3.0.0", "release 3.0.0 is for channel beta and nightly only, and this device follows stable"),
+    ];
+    for (text, says) in refused {
+        let error = choose(&device, text, Downgrade::Allowed).unwrap_err();
+        assert_eq!((error.to_string().as_str(), error.class()), (says, Class::Other));
+    }
+    // What left `targets` is not live any more, whatever still lies on the server.
+    publish(&server, "1.2.0", &tree("1.2.0"));
+    server.repo(|repo| repo.drop_retired("stable"));
+    let error = choose(&device, "1.0.0", Downgrade::Allowed).unwrap_err();
+    assert!(matches!(error, Error::Check(check::Error::NotLive { .. })), "{error}");
+    assert_eq!(stands(&device), ("1.1.0".into(), false, None));
+}
+
+/// A device takes its own platform's release before the one for all.
+#[test]
+fn of_two_releases_of_one_version_the_own_platforms_is_taken() {
+    let (server, device) = scene();
+    server.repo(|repo| repo.publish("1.2.0", "any", &tree("any")));
+    server.repo(|repo| repo.publish("1.2.0", "linux-x86_64", &tree("own")));
+    drop(take(&device, "1.2.0"));
+    assert_eq!(device.tree(), tree("own"));
+}
+
+/// A download may take days; what the publisher took back meanwhile is not installed, whoever chose it.
+#[test]
+fn what_is_no_longer_live_when_it_is_downloaded_is_not_installed() {
+    let (server, device) = scene();
+    let mut updater = device.open();
+    let update = available(updater.check_for(&version("1.0.0"), Downgrade::Allowed, device.now).unwrap());
+    let staged = updater.download(&update, &()).unwrap();
+    publish(&server, "1.2.0", &tree("1.2.0"));
+    server.repo(|repo| repo.drop_retired("stable"));
+    let error = updater.apply(staged, &install::Options::default(), device.now).unwrap_err();
+    assert!(matches!(error, Error::Superseded { .. }), "{error}");
+    assert_eq!(device.tree(), tree("1.1.0"));
+}
+
+/// The server went forward to a release that had been rolled back from, without a word, when `rollback` was said twice.
+#[test]
+fn going_back_twice_does_not_go_forward() {
+    let (_server, device) = scene();
+    drop(take(&device, "1.0.0"));
+    device.update().unwrap();
+    let mut updater = device.open();
+    updater.reject().unwrap();
+    let error = updater.reject().unwrap_err();
+    assert!(matches!(error, Error::Install(install::Error::BackAlready { .. })), "{error}");
+    assert!(error.to_string().contains("1.1.0 is kept, which was rolled back from"), "{error}");
+    assert_eq!(device.tree(), tree("1.0.0"));
+    // A repair is no reason to take it again by itself.
+    std::fs::write(device.dir().join("app"), "damaged").unwrap();
+    updater.repair(&()).unwrap();
+    assert!(available(updater.check(device.now).unwrap()).is_rejected());
+}
