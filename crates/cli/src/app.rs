@@ -1,11 +1,16 @@
 //! `updraft app`: creating one, and looking at those that are.
 
+use std::path::Path;
+
 use jiff::{SpanRound, Timestamp, Unit};
 use serde_json::json;
 use updraft_agent::ui::{Exit, say, say_json};
 use updraft_core::api;
+use updraft_core::key::PublicKey;
 use updraft_core::name::AppName;
-use updraft_publisher::create::create;
+use updraft_publisher::create::{Created, RootKeys, create};
+use updraft_publisher::keys::Keystore;
+use updraft_publisher::root::Signers;
 
 use crate::args::{App, Keys, Server};
 use crate::remote;
@@ -13,7 +18,9 @@ use crate::secrets::{self, shell_word, this_program};
 
 pub(crate) fn run(command: App) -> anyhow::Result<Exit> {
     match command {
-        App::Create { name, keys, server, json } => make(&name, &keys, &server, json)?,
+        App::Create { name, root_keys: count, threshold, keys, server, json } => {
+            make(&name, RootKeys { count, threshold }, &keys, &server, json)?;
+        }
         App::List { server, json } => {
             let apps: Vec<api::App> = remote::connect(&server)?.get("apps")?;
             if json {
@@ -41,11 +48,11 @@ pub(crate) fn run(command: App) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn make(name: &AppName, keys: &Keys, server: &Server, as_json: bool) -> anyhow::Result<()> {
+fn make(name: &AppName, root_keys: RootKeys, keys: &Keys, server: &Server, as_json: bool) -> anyhow::Result<()> {
     let http = remote::connect(server)?;
     let keystore = secrets::keystore(keys, name)?;
     let passphrases = secrets::passphrases(keys)?;
-    let created = create(&http, name, &keystore, &*passphrases, Timestamp::now())?;
+    let created = create(&http, name, &keystore, root_keys, &*passphrases, Timestamp::now())?;
     let dir = std::path::absolute(keystore.dir())?;
     if as_json {
         return say_json(&json!({
@@ -53,13 +60,20 @@ fn make(name: &AppName, keys: &Keys, server: &Server, as_json: bool) -> anyhow::
             "root_sha256": created.root_sha256,
             "keys": dir,
             "existed": created.existed,
+            "root": {
+                "threshold": created.root.threshold,
+                "keys": created.root.keys.iter().map(PublicKey::fingerprint).collect::<Vec<_>>(),
+            },
         }));
     }
     if created.existed {
         say(format_args!("app {name} exists already, made with the keys in {}", dir.display()));
     } else {
         say(format_args!("app {name} is made; its keys are in {}", dir.display()));
-        say("keep a copy of that folder offline: without it nothing can be published any more");
+        match created.root.keys.as_slice() {
+            [_] => say("keep a copy of that folder offline: without it nothing can be published any more"),
+            _ => carry_apart(&created, &keystore, &dir),
+        }
     }
     say("");
     let address = remote::address(server)?;
@@ -69,6 +83,24 @@ fn make(name: &AppName, keys: &Keys, server: &Server, as_json: bool) -> anyhow::
     say("install on a device with");
     say(format_args!("  {}", install_line(url, name, &created.root_sha256.to_string())));
     Ok(())
+}
+
+/// What to do with several root keys: together in one place they are worth no more than one.
+fn carry_apart(created: &Created, keystore: &Keystore, dir: &Path) {
+    let Signers { keys, threshold } = &created.root;
+    say(format_args!(
+        "{threshold} of these {} keys must sign whenever keys change; they are not needed to publish:",
+        keys.len()
+    ));
+    for key in keys {
+        let file = format!("root-{}.pem", key.fingerprint());
+        say(format_args!("  {}", dir.join(file).display()));
+    }
+    say(format_args!(
+        "carry all but one to other people or places, each with a copy of {}, and delete them here;",
+        keystore.root_path().file_name().unwrap_or_default().to_string_lossy()
+    ));
+    say("keep a copy of the rest of that folder offline: without targets.pem nothing can be published");
 }
 
 /// What to type on a device.

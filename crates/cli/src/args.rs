@@ -115,6 +115,12 @@ pub(crate) enum App {
     Create {
         /// Its name: 1 to 64 letters, digits, '.', '_' or '-'
         name: AppName,
+        /// How many root keys to make; with several, no one of them alone need be able to change keys
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        root_keys: usize,
+        /// How many of them must sign
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        threshold: u32,
         #[command(flatten)]
         keys: Keys,
         #[command(flatten)]

@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use updraft_core::Timestamp;
 use updraft_core::digest::{Digest, Sha256};
 use updraft_core::name::{AppName, ChannelName};
-use updraft_publisher::create::create;
+use updraft_publisher::create::{RootKeys, create};
 use updraft_publisher::folder::{self, Folder, Report, refuse_overlap};
 use updraft_publisher::keys::{Keystore, Unlocked};
 use updraft_publisher::publish::{Options, Publisher};
@@ -67,7 +67,7 @@ impl FolderApp {
             std::fs::create_dir_all(&config.path).with_context(|| format!("cannot make {}", config.path.display()))?;
             std::fs::write(config.path.join("hello.txt"), HELLO)?;
         }
-        let created = create(&remote, &config.app, &keys, &Unlocked, Timestamp::now())?;
+        let created = create(&remote, &config.app, &keys, RootKeys::default(), &Unlocked, Timestamp::now())?;
         let folder = Folder::open(&config.path, config.app.clone(), ChannelName::stable(), &keys)?;
         Ok((Self { app: config.app.clone(), folder: Mutex::new(folder), keys, remote }, created.root_sha256))
     }

@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use updraft_core::Timestamp;
 use updraft_core::channel::Channel;
 use updraft_core::head::Head;
-use updraft_core::key::PublicKey;
 use updraft_core::layout;
 use updraft_core::limits::RELEASE_LEN_MAX;
 use updraft_core::name::{AppName, ChannelName};
@@ -20,6 +19,7 @@ use updraft_core::trust::{
 
 use crate::keys::{self, Keystore};
 use crate::remote::{Remote, RemoteError};
+use crate::root::Signers;
 
 /// Why the app as it is cannot be built on.
 #[derive(Debug, thiserror::Error)]
@@ -128,12 +128,14 @@ impl Base {
         self.trusted.targets(&Role::Targets).expect("a refresh ends with targets")
     }
 
-    /// Whether the root lets this key sign releases.
-    pub fn may_sign_targets(&self, key: &PublicKey) -> bool {
-        let root = self.trusted.root();
-        let keyids = root.roles.get(Role::Targets.name()).map_or(&[][..], |role| &role.keyids);
-        let same = |known: &PublicKey| known.key_bytes().is_some() && known.key_bytes() == key.key_bytes();
-        keyids.iter().filter_map(|id| root.keys.get(id)).any(same)
+    /// Who may sign for `role`, and how many must.
+    pub fn signers(&self, role: &Role) -> Signers {
+        Signers::of(self.trusted.root(), role)
+    }
+
+    /// What is believed of its metadata.
+    pub(crate) fn trusted(&self) -> &Trusted {
+        &self.trusted
     }
 
     /// Its channels, by name.

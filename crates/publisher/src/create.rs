@@ -7,7 +7,7 @@
 use updraft_core::Timestamp;
 use updraft_core::api::FirstMetadata;
 use updraft_core::digest::Sha256;
-use updraft_core::key::PublicKey;
+use updraft_core::key::{PublicKey, SigningKey};
 use updraft_core::layout;
 use updraft_core::limits::ROOT_LEN_MAX;
 use updraft_core::name::AppName;
@@ -17,6 +17,7 @@ use updraft_core::trust::{Role, Root, Targets};
 use crate::base::{self, Base};
 use crate::keys::{self, Keys, Keystore, Passphrases};
 use crate::remote::{Remote, RemoteError};
+use crate::root::{KEYS_MAX, Signers};
 use crate::sign::{ROOT_LIFE_DAYS, TARGETS_LIFE_DAYS, after_days, text_of};
 
 /// Why an app was not created.
@@ -42,6 +43,14 @@ pub enum Error {
         /// The key directory.
         dir: std::path::PathBuf,
     },
+    /// There cannot be so many root keys, or so many of them cannot sign.
+    #[error("{threshold} of {count} root keys: from 1 to {KEYS_MAX} keys, and no more signatures than keys")]
+    Threshold {
+        /// How many keys.
+        count: usize,
+        /// How many signatures.
+        threshold: u32,
+    },
     /// The keys cannot be made or used.
     #[error(transparent)]
     Keys(#[from] keys::Error),
@@ -53,6 +62,22 @@ pub enum Error {
     Base(#[from] base::Error),
 }
 
+/// How many keys sign roots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RootKeys {
+    /// How many there are.
+    pub count: usize,
+    /// How many of them must sign.
+    pub threshold: u32,
+}
+
+impl Default for RootKeys {
+    /// One, which signs alone.
+    fn default() -> Self {
+        Self { count: 1, threshold: 1 }
+    }
+}
+
 /// An app that exists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Created {
@@ -62,9 +87,11 @@ pub struct Created {
     pub root_sha256: Sha256,
     /// Whether it existed already, created with these keys.
     pub existed: bool,
+    /// Who signs its roots.
+    pub root: Signers,
 }
 
-/// Creates `app`, or finishes what an interrupted creation began. An app that these keys created before is success.
+/// Creates `app` with so many root keys, or finishes what an interrupted creation began. An app that these keys created before is success.
 ///
 /// # Errors
 /// When the name is taken, the keys cannot be kept, or the server says no.
@@ -72,20 +99,28 @@ pub fn create(
     remote: &dyn Remote,
     app: &AppName,
     keystore: &Keystore,
+    root_keys: RootKeys,
     passphrases: &dyn Passphrases,
     now: Timestamp,
 ) -> Result<Created, Error> {
+    check_root_keys(root_keys)?;
     let lock = keystore.lock()?;
     let known = keystore.first_root()?;
     let existed = known.is_some();
     let root = match known {
         Some(root) => found_again(remote, app, keystore, root)?,
-        None => make(remote, app, keystore, passphrases, now)?,
+        None => make(remote, app, keystore, root_keys, passphrases, now)?,
     };
     drop(lock);
     // The server said that it has it; believe that as a device would.
-    Base::read(remote, app, keystore, now)?;
-    Ok(Created { app: app.clone(), root_sha256: Sha256::of(&root), existed })
+    let base = Base::read(remote, app, keystore, now)?;
+    let signers = base.signers(&Role::Root);
+    Ok(Created { app: app.clone(), root_sha256: Sha256::of(&root), existed, root: signers })
+}
+
+fn check_root_keys(RootKeys { count, threshold }: RootKeys) -> Result<(), Error> {
+    let is_possible = (1..=KEYS_MAX).contains(&count) && (1..=count).contains(&(threshold as usize));
+    if is_possible { Ok(()) } else { Err(Error::Threshold { count, threshold }) }
 }
 
 /// The root of an app that these keys created, if the server has that app.
@@ -101,6 +136,7 @@ fn make(
     remote: &dyn Remote,
     app: &AppName,
     keystore: &Keystore,
+    root_keys: RootKeys,
     passphrases: &dyn Passphrases,
     now: Timestamp,
 ) -> Result<Vec<u8>, Error> {
@@ -109,8 +145,8 @@ fn make(
         Ok(online) => match pending.filter(|first| is_for(first, &online)) {
             Some(first) => first,
             None => {
-                let keys = keystore.create_keys(passphrases)?;
-                let first = first_metadata(&keys, &online, now);
+                let keys = keystore.create_keys(root_keys.count, passphrases)?;
+                let first = first_metadata(&keys, root_keys.threshold, &online, now);
                 keystore.set_pending(&first)?;
                 first
             }
@@ -154,16 +190,18 @@ fn is_for(first: &FirstMetadata, online: &PublicKey) -> bool {
 }
 
 /// The first root and the first targets of an app, signed.
-pub(crate) fn first_metadata(keys: &Keys, online: &PublicKey, now: Timestamp) -> FirstMetadata {
+pub(crate) fn first_metadata(keys: &Keys, threshold: u32, online: &PublicKey, now: Timestamp) -> FirstMetadata {
+    let root_keys: Vec<PublicKey> = keys.root.iter().map(SigningKey::public).collect();
     let online_only = std::slice::from_ref(online);
     let root = Root::new(1, after_days(now, ROOT_LIFE_DAYS))
-        .with_role(&Role::Root, &[keys.root.public()], 1)
+        .with_role(&Role::Root, &root_keys, threshold)
         .with_role(&Role::Targets, &[keys.targets.public()], 1)
         .with_role(&Role::Snapshot, online_only, 1)
         .with_role(&Role::Timestamp, online_only, 1);
     let targets = Targets::new(1, after_days(now, TARGETS_LIFE_DAYS)).with_channels_role(online);
     FirstMetadata {
-        root: text_of(&Envelope::new(&root).sign(&keys.root)),
+        // All of them sign, though fewer would do: it shows that each of them can.
+        root: text_of(&keys.root.iter().fold(Envelope::new(&root), |signed, key| signed.sign(key))),
         targets: text_of(&Envelope::new(&targets).sign(&keys.targets)),
     }
 }

@@ -8,6 +8,7 @@
 //! - [`remote`], [`http`]: the server, as a publisher sees it;
 //! - [`base`]: the app as it is, verified; [`sign`]: what is signed on top of it;
 //! - [`create`]: a new app; [`publish`]: a new release; [`pin`]: a release that is to stay;
+//! - [`root`]: a change of keys, and the file that travels to those who must sign it;
 //! - [`notes`]: what is new, as people write it down;
 //! - [`folder`]: a folder that publishes itself.
 #![forbid(unsafe_code)]
@@ -23,6 +24,8 @@ pub mod pin;
 pub mod progress;
 pub mod publish;
 pub mod remote;
+pub mod root;
+mod rounds;
 pub mod sign;
 
 pub use progress::{Phase, Progress, Silent};

@@ -1,10 +1,12 @@
-//! A release that is to stay live though no channel points at it, and one that need not any more.
+//! What a publisher signs anew though no release is: a release that is to stay live though no channel points at it, or
+//! need not any more; and a later end for all that is live.
 
 use updraft_core::Timestamp;
 use updraft_core::api::Committed;
 use updraft_core::name::AppName;
 use updraft_core::release::ReleaseName;
 
+use crate::base::Base;
 use crate::progress::Phase;
 use crate::publish::commit::Session;
 use crate::publish::{Error, Publisher};
@@ -32,4 +34,18 @@ pub fn pin(
         let change = Change::Pin { release: live.name, pinned };
         session.submit(round, &change, Vec::new(), None).map(Some)
     })
+}
+
+/// Gives the app's targets a later end, with the keys of `targets` alone. Whatever the channels have left behind is no
+/// longer live in the same step, as after every publish.
+///
+/// # Errors
+/// When the change cannot be handed in.
+pub fn renew(publisher: &Publisher<'_>, app: &AppName, now: Timestamp) -> Result<Committed, Error> {
+    let committed = Session::new(publisher, app, now).rounds(|session, round| {
+        publisher.progress.begin(Phase::Commit, None);
+        session.submit(round, &Change::Renew, Vec::new(), None)
+    })?;
+    Base::read(publisher.remote, app, publisher.keys, now)?;
+    Ok(committed)
 }

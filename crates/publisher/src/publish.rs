@@ -77,13 +77,22 @@ pub enum Error {
         /// What was asked for.
         release: Box<ReleaseName>,
     },
-    /// The key beside the root is not one that may sign.
-    #[error("{path}: this key may not sign releases of app {app}: its root names another one; use the app's own key")]
-    WrongKey {
-        /// The key file.
-        path: PathBuf,
+    /// The keys beside the root are not those that sign.
+    #[error(
+        "{dir}: {found} of the {needed} keys that must sign releases of app {app} are here; its root names {names}: \
+         use the directory that has them"
+    )]
+    WrongKeys {
+        /// The key directory.
+        dir: PathBuf,
         /// The app.
         app: AppName,
+        /// How many of them are here.
+        found: usize,
+        /// How many must sign.
+        needed: usize,
+        /// Those that may.
+        names: String,
     },
     /// The release document is too long.
     #[error("the notes make the release document {len} bytes long; {RELEASE_LEN_MAX} are allowed; shorten them")]
@@ -246,7 +255,7 @@ impl Publisher<'_> {
                 }
                 Step::Publish => {
                     // Asks for the passphrase before the long work, not after it.
-                    session.key(round.base)?;
+                    session.keys(round.base)?;
                     let hint = self.send(dir, &plan, &wanted.app, &mut sent)?;
                     self.progress.begin(Phase::Commit, None);
                     let packed = pack(tree, &hint);

@@ -39,6 +39,8 @@ pub enum Change {
         /// Whether it stays.
         pinned: bool,
     },
+    /// Nothing but a later end.
+    Renew,
 }
 
 /// What `targets` is to list after a change.
@@ -77,6 +79,7 @@ pub fn next(
                 set_pinned(file, *pinned);
             }
         }
+        Change::Renew => {}
     }
     let named: BTreeSet<ReleaseName> = channels.values().flat_map(Channel::releases).collect();
     let retired: BTreeSet<ReleaseName> = channels.into_values().flat_map(|channel| channel.retired).collect();

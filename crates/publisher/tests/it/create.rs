@@ -2,7 +2,7 @@
 
 use updraft_core::digest::Sha256;
 use updraft_core::trust::{Role, Trusted};
-use updraft_publisher::create::{Error, create};
+use updraft_publisher::create::{Error, RootKeys, create};
 use updraft_publisher::keys::{KeyName, Keystore, Known, Unlocked};
 use updraft_testkit::{clock, keys};
 
@@ -14,7 +14,7 @@ fn an_app_is_made_once() {
     let server = Server::new("demo");
     let desk = Desk::new();
     let secret = Known::new("secret");
-    let made = create(&server, &app(), &desk.keys, &secret, clock::now()).unwrap();
+    let made = create(&server, &app(), &desk.keys, RootKeys::default(), &secret, clock::now()).unwrap();
     assert!(!made.existed);
     let root = desk.keys.first_root().unwrap().unwrap();
     assert_eq!(made.root_sha256, Sha256::of(&root));
@@ -30,7 +30,7 @@ fn an_app_is_made_once() {
     assert!(trusted.root().expires.at() > clock::days(9 * 365));
 
     // Again is success and changes nothing.
-    let again = create(&server, &app(), &desk.keys, &Unlocked, clock::now()).unwrap();
+    let again = create(&server, &app(), &desk.keys, RootKeys::default(), &Unlocked, clock::now()).unwrap();
     assert_eq!((again.existed, again.root_sha256), (true, made.root_sha256));
 }
 
@@ -49,10 +49,10 @@ fn an_interrupted_creation_is_finished_by_doing_it_again() {
             let server = Server::new("demo");
             let desk = Desk::new();
             server.fail_at(nth, fault);
-            create(&server, &app(), &desk.keys, &Unlocked, clock::now()).unwrap_err();
+            create(&server, &app(), &desk.keys, RootKeys::default(), &Unlocked, clock::now()).unwrap_err();
             let keys_before = std::fs::read(desk.keys.key_path(KeyName::Root)).ok();
             server.heal();
-            let made = create(&server, &app(), &desk.keys, &Unlocked, clock::hours(1)).unwrap();
+            let made = create(&server, &app(), &desk.keys, RootKeys::default(), &Unlocked, clock::hours(1)).unwrap();
             let keys_after = std::fs::read(desk.keys.key_path(KeyName::Root)).ok();
             assert!(keys_before.is_none() || keys_before == keys_after, "call {nth}, {fault:?}: keys are kept");
             assert_eq!(Sha256::of(&desk.keys.first_root().unwrap().unwrap()), made.root_sha256);
@@ -66,7 +66,7 @@ fn a_name_that_is_taken_says_so_and_leaves_no_keys() {
     let server = Server::new("demo");
     let first = Desk::with_app(&server);
     let second = Desk::new();
-    let error = create(&server, &app(), &second.keys, &Unlocked, clock::now()).unwrap_err();
+    let error = create(&server, &app(), &second.keys, RootKeys::default(), &Unlocked, clock::now()).unwrap_err();
     assert!(matches!(error, Error::Exists { .. }), "{error}");
     assert!(!second.keys.key_path(KeyName::Root).exists());
     assert!(first.keys.is_ready() && !second.keys.is_ready());
@@ -77,11 +77,11 @@ fn a_server_that_lost_its_data_before_the_app_existed_gets_a_new_root() {
     let desk = Desk::new();
     let lost = Server::new("demo");
     lost.fail_at(1, Fault::Before);
-    create(&lost, &app(), &desk.keys, &Unlocked, clock::now()).unwrap_err();
+    create(&lost, &app(), &desk.keys, RootKeys::default(), &Unlocked, clock::now()).unwrap_err();
     let root_key = std::fs::read(desk.keys.key_path(KeyName::Root)).unwrap();
 
     let fresh = Server::with_online("demo", keys::named("another online key"));
-    let made = create(&fresh, &app(), &desk.keys, &Unlocked, clock::now()).unwrap();
+    let made = create(&fresh, &app(), &desk.keys, RootKeys::default(), &Unlocked, clock::now()).unwrap();
     assert!(!made.existed);
     assert_eq!(std::fs::read(desk.keys.key_path(KeyName::Root)).unwrap(), root_key);
 }
@@ -90,12 +90,12 @@ fn a_server_that_lost_its_data_before_the_app_existed_gets_a_new_root() {
 fn keys_of_an_app_that_exists_elsewhere_are_not_used_for_another() {
     let desk = Desk::with_app(&Server::new("demo"));
     let other = Server::with_online("demo", keys::named("another online key"));
-    let error = create(&other, &app(), &desk.keys, &Unlocked, clock::now()).unwrap_err();
+    let error = create(&other, &app(), &desk.keys, RootKeys::default(), &Unlocked, clock::now()).unwrap_err();
     assert!(matches!(error, Error::KeysInUse { .. }), "{error}");
 
     // And the other way round: the name is there, with somebody else's keys.
     Desk::with_app(&other);
-    let error = create(&other, &app(), &desk.keys, &Unlocked, clock::now()).unwrap_err();
+    let error = create(&other, &app(), &desk.keys, RootKeys::default(), &Unlocked, clock::now()).unwrap_err();
     assert!(matches!(error, Error::Exists { .. }), "{error}");
 }
 
@@ -105,7 +105,7 @@ fn two_at_once_make_one_app() {
     let desk = Desk::new();
     let one = || {
         let keys = Keystore::at(desk.keys.dir());
-        create(&server, &app(), &keys, &Unlocked, clock::now()).unwrap().root_sha256
+        create(&server, &app(), &keys, RootKeys::default(), &Unlocked, clock::now()).unwrap().root_sha256
     };
     let (a, b) = std::thread::scope(|scope| {
         let other = scope.spawn(one);

@@ -14,16 +14,16 @@ fn store() -> (tempfile::TempDir, Keystore) {
 #[test]
 fn a_passphrase_locks_and_opens() {
     let (_temp, keys) = store();
-    let made = keys.create_keys(&Known::new("correct horse")).unwrap();
+    let made = keys.create_keys(1, &Known::new("correct horse")).unwrap();
     let opened = keys.open_key(KeyName::Targets, &Known::new("correct horse")).unwrap();
     assert_eq!(opened.public(), made.targets.public());
-    assert_ne!(made.targets.public(), made.root.public());
+    assert_ne!(made.targets.public(), made.root[0].public());
 
     let wrong = keys.open_key(KeyName::Targets, &Known::new("battery staple")).unwrap_err();
     assert!(matches!(wrong, Error::WrongPassphrase { .. }), "{wrong}");
     let none = keys.open_key(KeyName::Targets, &Unlocked).unwrap_err();
     assert!(matches!(none, Error::NoPassphrase { .. }), "{none}");
-    let empty = store().1.create_keys(&Known::new("")).unwrap_err();
+    let empty = store().1.create_keys(1, &Known::new("")).unwrap_err();
     assert!(empty.to_string().contains("protects nothing"), "{empty}");
 }
 
@@ -31,17 +31,17 @@ fn a_passphrase_locks_and_opens() {
 fn making_keys_again_keeps_those_that_are_there() {
     let (_temp, keys) = store();
     let secret = Known::new("secret");
-    let first = keys.create_keys(&secret).unwrap();
+    let first = keys.create_keys(1, &secret).unwrap();
     let before = std::fs::read(keys.key_path(KeyName::Root)).unwrap();
     // An interruption left one of the two.
     std::fs::remove_file(keys.key_path(KeyName::Targets)).unwrap();
-    let second = keys.create_keys(&secret).unwrap();
-    assert_eq!(second.root.public(), first.root.public());
+    let second = keys.create_keys(1, &secret).unwrap();
+    assert_eq!(second.root[0].public(), first.root[0].public());
     assert_ne!(second.targets.public(), first.targets.public());
     assert_eq!(std::fs::read(keys.key_path(KeyName::Root)).unwrap(), before);
     // The one that was made anew is locked like the other, whoever asked for what.
     assert!(keys.open_key(KeyName::Targets, &Unlocked).is_err());
-    assert_eq!(keys.create_keys(&secret).unwrap().targets.public(), second.targets.public());
+    assert_eq!(keys.create_keys(1, &secret).unwrap().targets.public(), second.targets.public());
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn what_is_wrong_with_a_key_file_is_said() {
         let error = keys.open_key(KeyName::Root, &Unlocked).unwrap_err();
         assert!(matches!(error, Error::Foreign { .. }), "{error}");
         // Nor is it taken for an empty place.
-        assert!(keys.create_keys(&Unlocked).is_err());
+        assert!(keys.create_keys(1, &Unlocked).is_err());
         assert_eq!(std::fs::read_to_string(keys.key_path(KeyName::Root)).unwrap(), content);
     }
 }
@@ -66,7 +66,7 @@ fn what_is_wrong_with_a_key_file_is_said() {
 fn nobody_else_reads_them() {
     use std::os::unix::fs::PermissionsExt;
     let (_temp, keys) = store();
-    keys.create_keys(&Unlocked).unwrap();
+    keys.create_keys(1, &Unlocked).unwrap();
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&keys.key_path(KeyName::Root)), 0o600);
     assert_eq!(mode(&keys.key_path(KeyName::Targets)), 0o600);
@@ -91,18 +91,18 @@ fn openssl(arguments: &[&str]) -> Option<String> {
 #[test]
 fn openssl_reads_what_we_write() {
     let (_temp, keys) = store();
-    let made = keys.create_keys(&Known::new("correct horse")).unwrap();
+    let made = keys.create_keys(1, &Known::new("correct horse")).unwrap();
     let path = keys.key_path(KeyName::Root);
     let path = path.to_str().unwrap();
     let Some(text) = openssl(&["pkey", "-in", path, "-passin", "pass:correct horse", "-noout", "-text"]) else {
         return;
     };
-    let public = hex::encode(made.root.public().key_bytes().unwrap());
+    let public = hex::encode(made.root[0].public().key_bytes().unwrap());
     let digits: String = text.split("pub:").nth(1).unwrap().chars().filter(char::is_ascii_hexdigit).collect();
     assert_eq!(digits, public);
 
     let (_temp, plain) = store();
-    plain.create_keys(&Unlocked).unwrap();
+    plain.create_keys(1, &Unlocked).unwrap();
     openssl(&["pkey", "-in", plain.key_path(KeyName::Targets).to_str().unwrap(), "-noout"]);
 }
 

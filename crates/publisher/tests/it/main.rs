@@ -7,6 +7,7 @@ mod http;
 mod keys;
 mod notes;
 mod publish;
+mod root;
 mod server;
 
 use std::path::Path;
@@ -19,7 +20,7 @@ use updraft_files::Dir;
 use updraft_files::index::Index;
 use updraft_files::scan::{self, scan};
 use updraft_publisher::Silent;
-use updraft_publisher::create::create;
+use updraft_publisher::create::{RootKeys, create};
 use updraft_publisher::keys::{Keystore, Unlocked};
 use updraft_publisher::publish::{Error, Options, Published, Publisher, Wanted};
 use updraft_testkit::{TreeFixture, clock};
@@ -37,7 +38,7 @@ impl Desk {
     /// A desk whose app exists on `server`.
     fn with_app(server: &Server) -> Self {
         let desk = Self::new();
-        create(server, &app(), &desk.keys, &Unlocked, clock::now()).unwrap();
+        create(server, &app(), &desk.keys, RootKeys::default(), &Unlocked, clock::now()).unwrap();
         desk
     }
 

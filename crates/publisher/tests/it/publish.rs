@@ -379,7 +379,7 @@ fn a_foreign_key_is_found_out_before_the_upload() {
     let stranger = Desk::with_app(&other);
     std::fs::copy(stranger.keys.key_path(KeyName::Targets), desk.keys.key_path(KeyName::Targets)).unwrap();
     let error = desk.publish(&server, &build(), &wanted("1.0", "stable")).unwrap_err();
-    assert!(matches!(error, Error::WrongKey { .. }), "{error}");
+    assert!(matches!(error, Error::WrongKeys { .. }), "{error}");
     assert_eq!(server.uploads(), []);
 }
 
@@ -389,7 +389,8 @@ fn an_app_that_is_not_there_says_so() {
     let desk = Desk::new();
     let error = desk.publish(&server, &build(), &wanted("1.0", "stable")).unwrap_err();
     assert!(matches!(error, Error::Base(base::Error::NoRoot { .. })), "{error}");
-    create::create(&Server::new("demo"), &app(), &desk.keys, &Unlocked, clock::now()).unwrap();
+    create::create(&Server::new("demo"), &app(), &desk.keys, create::RootKeys::default(), &Unlocked, clock::now())
+        .unwrap();
     // The keys know an app; this server does not.
     let error = desk.publish(&server, &build(), &wanted("1.0", "stable")).unwrap_err();
     assert!(matches!(error, Error::Base(base::Error::NoApp { .. })), "{error}");

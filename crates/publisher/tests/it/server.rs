@@ -121,7 +121,7 @@ impl Server {
         self.state().uploads.clone()
     }
 
-    /// Somebody is faster: `hook` runs when the next submission arrives, before it is looked at.
+    /// Somebody is faster: `hook` runs when the next submission or rotation arrives, before it is looked at.
     pub(crate) fn before_next_submit(&self, hook: impl FnOnce(&Server) + Send + 'static) {
         self.before_submit.lock().unwrap().push(Box::new(hook));
     }
@@ -136,6 +136,16 @@ impl Server {
         self.state().live.objects.remove(&layout::tree(&self.app, digest)).unwrap();
     }
 
+    /// Lets somebody else be faster. One for each submission; those that a hook makes itself are not in the count.
+    fn run_hook(&self) {
+        let hooks = std::mem::take(&mut *self.before_submit.lock().unwrap());
+        let mut hooks = hooks.into_iter();
+        if let Some(hook) = hooks.next() {
+            hook(self);
+            self.before_submit.lock().unwrap().extend(hooks);
+        }
+    }
+
     /// Goes back to what it was when `at` was taken: a backup was restored.
     pub(crate) fn restore(&self, at: Backup) {
         self.state().live = at.0;
@@ -144,6 +154,15 @@ impl Server {
     /// What it is now.
     pub(crate) fn backup(&self) -> Backup {
         Backup(self.state().live.clone())
+    }
+
+    /// Signs its own part anew: the numbers of snapshot and timestamp grow, and nothing else does.
+    pub(crate) fn renew(&self) {
+        let mut state = self.state();
+        let file = MetadataFile::Versioned(Role::Targets, state.live.targets);
+        let targets = String::from_utf8(state.live.objects[&layout::metadata(&self.app, &file)].clone()).unwrap();
+        let next = self.commit(&state.live, &targets, state.live.channels.clone(), &state.blobs).unwrap();
+        state.live = next;
     }
 
     /// The next `count` metadata files were left behind by writers that died.
@@ -165,6 +184,11 @@ impl Server {
         let live = self.state().live.clone();
         let trusted = believe(&self.app, &live, clock::now()).unwrap().0;
         trusted.targets(&Role::Targets).unwrap().targets.clone()
+    }
+
+    /// The newest root.
+    pub(crate) fn root(&self) -> Root {
+        root_of(&self.app, &self.state().live).unwrap()
     }
 
     /// The versions of the live releases, in the order of their texts.
@@ -444,13 +468,7 @@ impl Remote for Server {
     }
 
     fn submit(&self, app: &AppName, new: &NewTargets) -> Result<Committed, RemoteError> {
-        // One for each submission; those that a hook makes itself are not in the count.
-        let hooks = std::mem::take(&mut *self.before_submit.lock().unwrap());
-        let mut hooks = hooks.into_iter();
-        if let Some(hook) = hooks.next() {
-            hook(self);
-            self.before_submit.lock().unwrap().extend(hooks);
-        }
+        self.run_hook();
         self.call("submit", |state| {
             if new.base != state.live.targets {
                 return Err(conflict("the base moved"));
@@ -510,6 +528,7 @@ impl Remote for Server {
     }
 
     fn rotate(&self, app: &AppName, next: &NextRoot) -> Result<Committed, RemoteError> {
+        self.run_hook();
         self.call("rotate", |state| {
             let mut live = state.live.clone();
             let generation = |live: &Live| live.head.as_ref().map_or(0, |head| head.generation);
