@@ -7,7 +7,7 @@
 //!
 //! 1. `timestamp.json` is what the announcing head says, which holds under both roots where that can be had.
 //! 2. `{N+1}.root.json` is created: a client that looks for roots follows it from here on.
-//! 3. The head is swapped for one with the new root.
+//! 3. The head is swapped for one with the new root, and `timestamp.json` follows.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -100,10 +100,13 @@ pub(super) async fn complete(
     if keep(store, &root, &bytes).await? == Kept::Other {
         return Err(Error::broken(app, format_args!("{root} is another one than {key} says")));
     }
-    let done = swap_head(store, app, Some(tag), &record.head(announcing)).await?;
-    if done.is_some()
-        && let Err(error) = store.delete(&key).await
-    {
+    let head = record.head(announcing);
+    let Some(tag) = swap_head(store, app, Some(tag), &head).await? else { return Ok(()) };
+    // It is done. What fails now is mended by the next commit or the next start.
+    if let Err(error) = copy_timestamp(store, app, &head, &tag).await {
+        tracing::warn!(%app, %error, "timestamp.json could not be written after a rotation");
+    }
+    if let Err(error) = store.delete(&key).await {
         tracing::warn!(%app, %error, "a record that is of no use any more stays until a later gc");
     }
     Ok(())

@@ -9,6 +9,7 @@
 //! [`super::handover`]'s.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use updraft_core::Timestamp;
@@ -175,14 +176,11 @@ impl Depot {
     }
 
     /// Reads the app anew, which completes what was announced.
-    async fn complete_in_turn(&self, slot: &Slot) -> Result<std::sync::Arc<View>, Error> {
+    async fn complete_in_turn(&self, slot: &Slot) -> Result<Arc<View>, Error> {
         let mut tries = 1;
         loop {
             match self.load_in_turn(slot).await {
-                Ok(view) => {
-                    self.publish_timestamp(&view).await;
-                    return Ok(view);
-                }
+                Ok(view) => return Ok(view),
                 Err(error) if tries == COMPLETIONS => return Err(error),
                 Err(error) => {
                     tracing::warn!(app = %slot.name, %error, "the rotation is announced and not yet complete")
@@ -200,8 +198,7 @@ fn counts(view: &View, next: &api::NextRoot) -> bool {
     };
     // With the root came its targets; others may have followed those.
     let targets = |text: &String| {
-        let is_before = version_of::<Targets>(text, METADATA_LEN_MAX, |targets| targets.version)
-            .is_ok_and(|version| version < view.targets.version);
+        let is_before = version_of(text, METADATA_LEN_MAX).is_ok_and(|version| version < view.targets.version);
         is_before || has(MetadataFile::Versioned(Role::Targets, view.targets.version), text)
     };
     let root = (1..=view.root.version).any(|version| has(MetadataFile::Root(version), &next.root));
@@ -226,8 +223,7 @@ fn plan(view: &View, next: &api::NextRoot, now: Timestamp) -> Result<Plan, Error
 fn follow(view: &View, text: &str, now: Timestamp) -> Result<Root, Error> {
     let refused = |reason: String| Error::Refused(format!("app {}: {reason}", view.name));
     let newest = view.root.version;
-    let version = version_of::<Root>(text, ROOT_LEN_MAX, |root| root.version)
-        .map_err(|reason| refused(format!("root: {reason}")))?;
+    let version = version_of(text, ROOT_LEN_MAX).map_err(|reason| refused(format!("root: {reason}")))?;
     if version <= newest {
         return Err(Error::Conflict(format!(
             "app {}: root is at version {newest} and this is another version {version}; read it again, and make version {} \
@@ -320,9 +316,10 @@ fn targets(
 }
 
 /// The version that a document claims to have.
-fn version_of<T: serde::de::DeserializeOwned>(text: &str, max: u64, version: fn(&T) -> u64) -> Result<u64, String> {
-    let content = Envelope::parse(text.as_bytes(), max).and_then(|envelope| envelope.content::<T>());
-    content.map(|content| version(&content)).map_err(|e| e.to_string())
+fn version_of(text: &str, max: u64) -> Result<u64, String> {
+    let content = Envelope::parse(text.as_bytes(), max).and_then(|envelope| envelope.content::<serde_json::Value>());
+    let content = content.map_err(|e| e.to_string())?;
+    content.get("version").and_then(serde_json::Value::as_u64).ok_or_else(|| "it has no version".to_owned())
 }
 
 /// The bytes of every key that any root of the app has named for timestamp or snapshot.

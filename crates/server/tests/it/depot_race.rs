@@ -6,6 +6,7 @@ use updraft_server::depot::{Depot, Error};
 use updraft_server::store::Store;
 use updraft_testkit::clock;
 
+use super::depot_rotate_support::*;
 use super::depot_support::*;
 
 const SEEDS: u64 = 60;
@@ -96,6 +97,58 @@ async fn a_publisher_and_a_promotion() {
         let view = one.view(&app()).unwrap();
         assert_eq!(view.channels.len(), 2, "{seed}");
         assert_eq!(view.channels["stable"].platforms.values().next().unwrap().current.as_str(), "1.1.0");
+        assert_history(&store, &heads, &one).await;
+    }
+}
+
+#[tokio::test]
+async fn a_publisher_and_somebody_who_rotates_the_keys() {
+    let mut published_first = 0;
+    for seed in 0..SEEDS {
+        let (store, heads, one, two) = pair(seed, seed % 3 == 0).await;
+        upload_tree(&two, &build("1.1.0")).await.unwrap();
+        let rotate = async {
+            let mut tries = 0;
+            loop {
+                tries += 1;
+                one.newest(&app()).await.unwrap();
+                // As one replaces a stolen key: the server's roles get another one.
+                let next = online_rotation(&one).await.signed();
+                match one.rotate(&app(), &next, clock::now()).await {
+                    Err(Error::Conflict(_)) if tries < 10 => {}
+                    other => return (other, tries),
+                }
+            }
+        };
+        let ((rotated, tries), published) =
+            tokio::join!(rotate, publish(&two, "1.1.0", "any", Some("stable"), clock::now()));
+        rotated.unwrap();
+        published.unwrap();
+        published_first += u32::from(tries > 1);
+        let view = one.newest(&app()).await.unwrap();
+        assert_eq!((view.root.version, view.releases.len()), (2, 2), "{seed}");
+        assert_history(&store, &heads, &one).await;
+    }
+    assert!(published_first > 0, "the seeds let either be first");
+}
+
+#[tokio::test]
+async fn two_who_rotate_the_keys() {
+    for seed in 0..SEEDS {
+        let (store, heads, one, two) = pair(seed, seed % 3 == 0).await;
+        let view = one.view(&app()).unwrap();
+        let root = root_rotation(&view).signed();
+        let targets = targets_rotation(&view, vec![new_targets()]).signed();
+        let demo = app();
+        let (a, b) = tokio::join!(one.rotate(&demo, &root, clock::now()), two.rotate(&demo, &targets, clock::now()));
+        let won = match (&a, &b) {
+            (Ok(_), Err(Error::Conflict(_))) => root,
+            (Err(Error::Conflict(_)), Ok(_)) => targets,
+            neither => panic!("{seed}: {neither:?}"),
+        };
+        let view = one.newest(&app()).await.unwrap();
+        let second = updraft_core::layout::metadata(&app(), &updraft_core::trust::MetadataFile::Root(2));
+        assert_eq!(view.metadata[&second], won.root.as_bytes(), "{seed}");
         assert_history(&store, &heads, &one).await;
     }
 }

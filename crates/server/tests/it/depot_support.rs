@@ -193,22 +193,39 @@ pub(crate) struct Device {
     cache: MemoryCache,
 }
 
+/// How a device reads a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// As ours do: the head first.
+    Head,
+    /// As a TUF client that knows of no heads: the plain files.
+    Plain,
+}
+
 impl Device {
-    /// Brings the device up to date from `store`, with the head or as a TUF client that knows of none.
+    /// Brings the device up to date from `store`, with the head and, on a copy of it, as a TUF client that knows of none.
     pub(crate) async fn refresh(&mut self, store: &Store, now: Timestamp) -> Refreshed {
-        let all = dump(store).await;
-        let root = all[&layout::first_root(&app())].clone();
-        let mut stock = self.cache.clone();
-        let foreign = refresh(&root, now, &mut Shelf { all: &all, head: None }, &mut stock);
+        let foreign = self.clone().try_refresh(store, now, Way::Plain).await;
         foreign.expect("a TUF client that knows no head believes it");
-        let head = Head::decode(&all[&layout::head(&app())]).unwrap();
-        self.refresh_from(&all, head, now)
+        self.try_refresh(store, now, Way::Head).await.expect("a device believes the head")
+    }
+
+    /// Brings the device up to date from `store`, or says why it does not believe it.
+    pub(crate) async fn try_refresh(&mut self, store: &Store, now: Timestamp, way: Way) -> Result<Refreshed, String> {
+        let all = dump(store).await;
+        let head = (way == Way::Head).then(|| Head::decode(&all[&layout::head(&app())]).unwrap());
+        self.look(&mut Shelf { all: &all, head }, now)
     }
 
     /// Brings the device up to date from one head, whatever the newest is.
     pub(crate) fn refresh_from(&mut self, all: &BTreeMap<Key, Bytes>, head: Head, now: Timestamp) -> Refreshed {
-        let root = &all[&layout::first_root(&app())];
-        refresh(root, now, &mut Shelf { all, head: Some(head) }, &mut self.cache).expect("a device believes the head")
+        self.look(&mut Shelf { all, head: Some(head) }, now).expect("a device believes the head")
+    }
+
+    fn look(&mut self, shelf: &mut Shelf<'_>, now: Timestamp) -> Result<Refreshed, String> {
+        let pinned = shelf.all[&layout::first_root(&app())].to_vec();
+        let root = self.cache.files.get(&Role::Root).cloned().unwrap_or(pinned);
+        refresh(&root, now, shelf, &mut self.cache).map_err(|e| e.to_string())
     }
 }
 
