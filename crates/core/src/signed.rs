@@ -20,7 +20,7 @@ pub enum Error {
     #[error("not a signed document: {0}")]
     Format(String),
     /// Longer than it may be.
-    #[error("{len} bytes are over the limit of {max}")]
+    #[error("{len} bytes are over the limit of {max} (endless data looks like this)")]
     TooLong {
         /// Its length.
         len: u64,
@@ -28,7 +28,9 @@ pub enum Error {
         max: u64,
     },
     /// Too few of the keys that may sign it did.
-    #[error("{found} of the {threshold} signatures that are needed")]
+    #[error(
+        "{found} of the {threshold} signatures that are needed (a forgery looks like this, and so does metadata of another app)"
+    )]
     Threshold {
         /// Distinct keys that signed.
         found: usize,

@@ -76,7 +76,7 @@ pub enum Error {
         reason: String,
     },
     /// The metadata above does not name this role.
-    #[error("{role} is not named by {by}")]
+    #[error("{role} is not named by {by} (a mix-and-match attack looks like this)")]
     Unnamed {
         /// The role.
         role: Role,
