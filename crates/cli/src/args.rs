@@ -24,6 +24,9 @@ pub(crate) enum Command {
     App(App),
     /// Publish a directory as a release
     Publish(Publish),
+    /// Look at the keys of an app, and change them
+    #[command(subcommand)]
+    Keys(crate::keys::args::Command),
     /// Look at releases, or keep one
     #[command(subcommand)]
     Release(Release),

@@ -11,7 +11,7 @@ use updraft_core::digest::{Digest, Sha256};
 use updraft_core::name::{AppName, ChannelName};
 use updraft_publisher::create::{RootKeys, create};
 use updraft_publisher::folder::{self, Folder, Report, refuse_overlap};
-use updraft_publisher::keys::{Keystore, Unlocked};
+use updraft_publisher::keys::{KeyName, Keystore, Unlocked};
 use updraft_publisher::publish::{Options, Publisher};
 use updraft_publisher::{Remote, Silent};
 use updraft_server::config;
@@ -72,6 +72,20 @@ impl FolderApp {
         Ok((Self { app: config.app.clone(), folder: Mutex::new(folder), keys, remote }, created.root_sha256))
     }
 
+    /// Whether the keys that sign its releases are on this server, or were taken off it by `updraft keys move`.
+    pub(crate) fn can_sign(&self) -> bool {
+        // What cannot be read is left to the publishing to say.
+        self.keys.held().map_or(true, |held| held.iter().any(|held| held.name == KeyName::Targets))
+    }
+
+    /// Why nothing is published from here, when the keys were taken off the server.
+    pub(crate) fn moved(app: &AppName) -> String {
+        format!(
+            "the keys of app {app} are not on this server any more, so its folder is served as it was published last; \
+             publish with `updraft publish DIR --app {app}` from where the keys are"
+        )
+    }
+
     fn publish(&self) -> Result<Report, folder::Error> {
         let remote: &dyn Remote = &self.remote;
         let options = Options::default();
@@ -91,6 +105,9 @@ impl Rescan for FolderRescan {
         let folder = Arc::clone(&self.0);
         Box::pin(async move {
             let app = folder.app.clone();
+            if !folder.can_sign() {
+                return Err(FolderApp::moved(&app));
+            }
             let report = tokio::task::spawn_blocking(move || folder.publish()).await.map_err(|e| e.to_string())?;
             let report = report.map_err(|e| e.to_string())?;
             for warning in &report.warnings {

@@ -7,6 +7,7 @@ mod args;
 mod channel;
 mod folder;
 mod in_process;
+mod keys;
 mod maintain;
 mod publish_dir;
 mod release;
@@ -19,7 +20,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 use updraft_agent::ui::{Exit, warn};
 use updraft_core::trust;
-use updraft_publisher::{RemoteError, base, create, publish};
+use updraft_publisher::{RemoteError, base, create, publish, root};
 
 use args::{Cli, Command};
 
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::App(command) => app::run(command),
         Command::Publish(args) => publish_dir::run(args),
+        Command::Keys(command) => keys::run(command),
         Command::Release(command) => release::run(command),
         Command::Channel(command) => channel::run(command),
         Command::Gc(args) => maintain::gc(&args),
@@ -53,19 +55,48 @@ fn exit_of(error: &anyhow::Error) -> Exit {
         return Exit::Usage;
     }
     // The publisher's errors show their cause's words as their own, so the cause is looked for by type.
-    let base = match error.downcast_ref::<publish::Error>() {
-        Some(publish::Error::Base(base)) => Some(base),
-        Some(publish::Error::Remote(remote)) => return of_remote(remote),
-        _ => match error.downcast_ref::<create::Error>() {
-            Some(create::Error::Base(base)) => Some(base),
-            Some(create::Error::Remote(remote)) => return of_remote(remote),
-            _ => error.downcast_ref::<base::Error>(),
-        },
-    };
-    match (base, error.downcast_ref::<RemoteError>()) {
-        (Some(base::Error::Remote(remote)), _) | (None, Some(remote)) => of_remote(remote),
-        (Some(base::Error::Trust { source: trust::Error::Expired { .. }, .. }), _) => Exit::Stale,
-        (Some(base::Error::Trust { .. }), _) => Exit::Verification,
+    if let Some(error) = error.downcast_ref::<publish::Error>() {
+        return match error {
+            publish::Error::Base(base) => of_base(base),
+            publish::Error::Remote(remote) => of_remote(remote),
+            _ => Exit::Error,
+        };
+    }
+    if let Some(error) = error.downcast_ref::<create::Error>() {
+        return match error {
+            create::Error::Base(base) => of_base(base),
+            create::Error::Remote(remote) => of_remote(remote),
+            _ => Exit::Error,
+        };
+    }
+    if let Some(error) = error.downcast_ref::<root::Error>() {
+        return match error {
+            root::Error::Base(base) => of_base(base),
+            root::Error::Remote(remote) => of_remote(remote),
+            root::Error::Proposal(proposal) => of_proposal(proposal),
+            _ => Exit::Error,
+        };
+    }
+    let base = error.downcast_ref::<base::Error>().map(of_base);
+    let remote = || error.downcast_ref::<RemoteError>().map(of_remote);
+    let proposal = || error.downcast_ref::<root::ProposalError>().map(of_proposal);
+    base.or_else(remote).or_else(proposal).unwrap_or(Exit::Error)
+}
+
+fn of_base(error: &base::Error) -> Exit {
+    match error {
+        base::Error::Remote(remote) => of_remote(remote),
+        base::Error::Trust { source: trust::Error::Expired { .. }, .. } => Exit::Stale,
+        base::Error::Trust { .. } => Exit::Verification,
+        _ => Exit::Error,
+    }
+}
+
+fn of_proposal(error: &root::ProposalError) -> Exit {
+    use root::ProposalError as E;
+    match error {
+        E::Base(_) | E::Stranger { .. } | E::Damaged { .. } | E::Outdated(_) | E::OtherApp { .. } => Exit::Verification,
+        E::Expired { .. } => Exit::Stale,
         _ => Exit::Error,
     }
 }

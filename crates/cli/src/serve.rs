@@ -102,8 +102,12 @@ async fn serve(config: Config, config_file: Option<&Path>) -> anyhow::Result<()>
     let address = listener.local_addr()?;
     let stop = shutdown()?;
     operator::write_address(data, address)?;
-    greet(&config, address, &admin, folder.as_ref().map(|(_, root)| root));
-    let publishing = rescan.clone().map(|rescan| tokio::spawn(publish(rescan, config.clone())));
+    let can_sign = folder.as_ref().is_some_and(|(folder, _)| folder.can_sign());
+    greet(&config, address, &admin, folder.as_ref().map(|(_, root)| root), can_sign);
+    if let (Some(folder), false) = (&config.folder, can_sign) {
+        tracing::warn!("{}", FolderApp::moved(&folder.app));
+    }
+    let publishing = rescan.clone().filter(|_| can_sign).map(|rescan| tokio::spawn(publish(rescan, config.clone())));
     let rescan = rescan.map(|rescan| Arc::new(rescan) as Arc<dyn Rescan>);
     serve::run(&config, depot, admin.digest, rescan, listener, stop).await;
     if let Some(publishing) = publishing {
@@ -171,7 +175,7 @@ fn shutdown() -> anyhow::Result<impl Future<Output = ()>> {
 }
 
 /// What somebody who starts a server wants to know next.
-fn greet(config: &Config, address: SocketAddr, admin: &operator::Admin, root: Option<&Sha256>) {
+fn greet(config: &Config, address: SocketAddr, admin: &operator::Admin, root: Option<&Sha256>, can_sign: bool) {
     let local = SocketAddr::new(
         if address.ip().is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { address.ip() },
         address.port(),
@@ -193,11 +197,18 @@ fn greet(config: &Config, address: SocketAddr, admin: &operator::Admin, root: Op
     match (&config.folder, root) {
         (Some(folder), Some(root)) => {
             say(format_args!("  folder        {}, which is app {}", folder.path.display(), folder.app));
-            say(format_args!(
-                "  its keys      in {}: fine to begin with, but whoever owns this machine can sign",
-                config.data.join("keys").display()
-            ));
-            say(format_args!("                releases; `{program} app create` makes an app whose keys stay with you"));
+            if can_sign {
+                say(format_args!(
+                    "  its keys      in {}: fine to begin with, but whoever owns this machine can sign",
+                    config.data.join("keys").display()
+                ));
+                say(format_args!("                releases; `{program} keys move` takes them off it"));
+            } else {
+                say("  its keys      not on this server: the folder is served as it was published last, and no more");
+                say(format_args!(
+                    "                published from here; `{program} publish` does that, where the keys are"
+                ));
+            }
             say("");
             say("Install it on a device with");
             say(format_args!("  {}", install_line(&url, &folder.app, &root.to_string())));

@@ -40,7 +40,10 @@ pub enum Error {
     #[error(transparent)]
     Proposal(#[from] proposal::Error),
     /// There is no key of the role here.
-    #[error("{dir}: no key that signs {name} of app {app} is here; its root names {names}")]
+    #[error(
+        "{dir}: no key that signs {name} of app {app} is here; its root names {names}: \
+         use the directory that has one of them, or change the other role alone"
+    )]
     NoKey {
         /// The key directory.
         dir: std::path::PathBuf,

@@ -9,9 +9,8 @@ use super::signers::{Signers, is_same};
 
 /// One line for each thing that changes.
 pub(super) fn lines(root: &Root, targets: &Targets, next: &Next) -> Vec<String> {
-    let mut lines = vec![format!("root: version {} follows {}, {}", next.root.version, root.version, {
-        ends(&root.expires, &next.root.expires)
-    })];
+    let end = ends(&root.expires, &next.root.expires);
+    let mut lines = vec![format!("root: version {} follows {}, {end}", next.root.version, root.version)];
     for role in [Role::Root, Role::Targets] {
         lines.extend(of_role(&role, &Signers::of(root, &role), &Signers::of(&next.root, &role)));
     }
@@ -23,10 +22,8 @@ pub(super) fn lines(root: &Root, targets: &Targets, next: &Next) -> Vec<String> 
     }
     if let Some(next) = &next.targets {
         let (old, new) = (targets.version, next.version);
-        let same = format!("the same {} targets", next.targets.len());
-        lines.push(format!("targets: version {new} follows {old}, with {same}, {}", {
-            ends(&targets.expires, &next.expires)
-        }));
+        let (count, end) = (next.targets.len(), ends(&targets.expires, &next.expires));
+        lines.push(format!("targets: version {new} follows {old}, with the same {count} targets, {end}"));
     }
     lines
 }
