@@ -24,5 +24,5 @@ mod repo;
 mod tree;
 
 pub use device::{MemoryCache, SimDevice};
-pub use repo::{Request, SimError, SimRepo};
+pub use repo::{OldKey, Request, SimError, SimRepo};
 pub use tree::{TreeFixture, noise};

@@ -1,11 +1,12 @@
 //! The signed repository of one app, in memory: what a publisher and a server make together, without either.
 //!
 //! Honest verbs are here: publish, promote, renew, rotate. What an attacker does is in [`attack`], how a device gets at it
-//! in [`serve`]. A clone is an independent repository with the same keys: publish to one of two clones, serve the other,
+//! in [`serve`], a rotation that may be cut short in [`steps`]. A clone is an independent repository with the same keys: publish to one of two clones, serve the other,
 //! and that is a rollback.
 
 mod attack;
 mod serve;
+mod steps;
 
 use std::collections::BTreeMap;
 
@@ -23,6 +24,7 @@ use updraft_core::tree::stored::{Encoding, Hint, Stored, pack};
 use updraft_core::trust::{Meta, Role, Root, Snapshot, TargetFile, Targets, TimestampMeta};
 
 pub use serve::{Request, SimError};
+pub use steps::OldKey;
 
 use crate::{TreeFixture, clock, keys};
 

@@ -7,3 +7,4 @@ mod trust_damage;
 mod trust_delegations;
 mod trust_properties;
 mod trust_recovery;
+mod trust_rotation;
