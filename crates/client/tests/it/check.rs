@@ -1,14 +1,13 @@
 //! What a check asks for, what it answers, and what it does not believe.
 
-use updraft_client::{Class, Pin, Updater, Verdict};
+use updraft_client::{Class, Updater, Verdict};
 use updraft_core::channel::Channel;
-use updraft_core::digest::Sha256;
 use updraft_core::layout;
 use updraft_core::release::Notes;
 use updraft_core::trust::Role;
 use updraft_testkit::{SimRepo, TreeFixture, clock, keys};
 
-use crate::support::{Device, Server, available, demo, publish};
+use crate::support::{Device, Server, demo, publish};
 
 fn small() -> TreeFixture {
     TreeFixture::of(&[("app*", "one")])
@@ -97,6 +96,54 @@ fn out_of_date_is_said_with_its_date_and_is_no_failure_of_verification() {
     assert!(matches!(device.check(), Ok(Verdict::Current { .. })));
     let status = updraft_client::status(&device.dir(), device.now).unwrap();
     assert_eq!((status.stale_since, status.fresh_until), (None, Some(clock::days(4))));
+}
+
+/// Ten years off, both ways. Ahead of time everything looks out of date, and the clock is named among the reasons; behind
+/// it nothing does, and only the dates of releases tell.
+#[test]
+fn a_clock_that_is_ten_years_off() {
+    let server = demo(&small());
+    let mut device = Device::installed(&server);
+    publish(&server, "1.1.0", &small().with("more", "two"));
+    device.now = clock::days(3_650);
+    let error = device.check().unwrap_err();
+    assert_eq!(error.class(), Class::Stale);
+    let text = error.to_string();
+    assert!(text.contains("this device's clock says 2035-12-30T00:00:00Z (either the clock is wrong, or"), "{text}");
+    assert!(text.ends_with("what is installed keeps running"), "{text}");
+    assert_eq!(device.tree(), small());
+
+    device.now = clock::days(-3_650);
+    let update = device.available();
+    let made = Some(clock::now());
+    assert_eq!((update.clock_behind(device.now), device.open().clock_behind(device.now).unwrap()), (made, made));
+    assert_eq!(updraft_client::status(&device.dir(), device.now).unwrap().clock_behind, made);
+    device.update().unwrap();
+    // Those of two machines differ a little, and one of them may be set to local time.
+    device.now = clock::hours(-20);
+    assert_eq!(updraft_client::status(&device.dir(), device.now).unwrap().clock_behind, None);
+}
+
+/// What is here, has expired and is not signed anew is not asked for at every check: the answer could only be the same
+/// bytes.
+#[test]
+fn targets_that_expired_are_not_fetched_again() {
+    let server = demo(&small());
+    let mut device = Device::installed(&server);
+    device.now = clock::days(366);
+    server.repo(|repo| {
+        repo.now = clock::days(366);
+        repo.rotate(&[Role::Timestamp], &[keys::online()], 1);
+    });
+    for round in 0..3 {
+        let error = device.check().unwrap_err();
+        assert_eq!(error.stale_since(), Some(clock::days(365)), "{error}");
+        let asked = server.take_asked();
+        assert!(asked.iter().all(|asked| !asked.key.ends_with(".targets.json")), "{round}: {asked:?}");
+        assert!(round == 0 || asked.len() == 1, "{round}: {asked:?}");
+    }
+    server.repo(SimRepo::renew_targets);
+    device.check().unwrap();
 }
 
 #[test]
@@ -214,32 +261,6 @@ fn a_plain_tuf_repository_without_a_head_works_too() {
         }
     });
     device.available();
-}
-
-#[test]
-fn the_first_root_is_the_pinned_one_or_nothing_is_made() {
-    let server = demo(&small());
-    let device = Device::new(&server);
-    let mut options = device.install_options();
-    options.pin = Pin::Sha256(Sha256::of(b"another"));
-    let error = Updater::install(&device.dir(), options.clone()).unwrap_err();
-    assert_eq!(error.class(), Class::Verification);
-    assert!(!device.dir().exists() && !device.own("").exists());
-
-    options.pin = Pin::RootFile(b"no root".to_vec());
-    assert_eq!(Updater::install(&device.dir(), options.clone()).unwrap_err().class(), Class::Verification);
-    assert!(!device.dir().exists() && !device.own("").exists());
-
-    server.take_asked();
-    options.pin = Pin::RootFile(server.repo(|repo| repo.first_root().to_vec()));
-    drop(Updater::install(&device.dir(), options).unwrap());
-    assert_eq!(server.take_asked(), [], "a root that is at hand is not asked for");
-    device.available();
-
-    let newcomer = Device::new(&server);
-    let mut options = newcomer.install_options();
-    options.pin = Pin::FirstUse;
-    available(Updater::install(&newcomer.dir(), options).unwrap().check(newcomer.now).unwrap());
 }
 
 #[test]

@@ -5,6 +5,7 @@
 mod check;
 mod choice;
 mod download;
+mod first_root;
 mod http;
 mod memory;
 mod support;
