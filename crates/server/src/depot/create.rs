@@ -12,7 +12,7 @@ use updraft_core::api;
 use updraft_core::head::Head;
 use updraft_core::key::PublicKey;
 use updraft_core::layout::{self, Key};
-use updraft_core::limits::{API_BODY_LEN_MAX, METADATA_LEN_MAX, SNAPSHOT_LEN_MAX};
+use updraft_core::limits::{API_BODY_LEN_MAX, METADATA_LEN_MAX, ROOT_LEN_MAX, SNAPSHOT_LEN_MAX};
 use updraft_core::name::AppName;
 use updraft_core::signed::Envelope;
 use updraft_core::trust::{Meta, MetadataFile, Role, Root, Snapshot, Targets, Trusted};
@@ -182,7 +182,10 @@ pub(super) const RECORDS: &str = "first";
 pub(super) async fn roll_forward(store: &Store, app: &AppName, head: &Head) -> Result<Bytes, Error> {
     let key = record_key(app, head);
     let Some((bytes, _)) = store.read(&key, API_BODY_LEN_MAX as u64).await? else {
-        return Err(Error::broken(app, format_args!("{} is missing", layout::first_root(app))));
+        // Somebody else may have written the files since, and removed the record.
+        let root = store.read(&layout::first_root(app), ROOT_LEN_MAX).await?;
+        let missing = || Error::broken(app, format_args!("{} is missing", layout::first_root(app)));
+        return root.map(|(root, _)| root).ok_or_else(missing);
     };
     let record: First = serde_json::from_slice(&bytes).map_err(|e| Error::broken(app, e))?;
     for (key, bytes) in files(app, head, &record)? {
