@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::Role;
+use super::file::present;
 use super::metadata::check_keys;
 use crate::digest::Sha256;
 use crate::key::{KeyId, PublicKey};
@@ -19,10 +20,10 @@ pub struct DelegatedRole {
     #[serde(flatten)]
     pub keys: RoleKeys,
     /// Which targets it may speak of, as patterns. Either these or the next are there, never both.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub paths: Option<Vec<String>>,
     /// Which targets it may speak of, as the first digits of the SHA-256 of their paths.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub path_hash_prefixes: Option<Vec<String>>,
     /// Whether the search for a target ends with it.
     pub terminating: bool,

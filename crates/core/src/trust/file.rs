@@ -1,21 +1,45 @@
 //! What metadata says of a file: its length and its hashes (TUF 4.4 METAFILES, 4.5 TARGETS).
 
-use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use super::{Error, Role};
-use crate::digest::{Sha256, Sha512};
+use crate::digest::{self, Sha256, Sha512};
+
+/// Reads a member that may be absent. One that is there has a value: readers disagree about `null`, which some take for
+/// absent and some for damage.
+pub(super) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
 
 /// Hashes of a file, by algorithm. Of the algorithms that are known here every one that is listed has to fit, and at least
 /// one has to be listed; those that are not known cannot be compared.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "BTreeMap<String, String>")]
 pub struct Hashes {
     /// SHA-256. Every file that we write has it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub sha256: Option<Sha256>,
     /// SHA-512, which some foreign repositories list.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub sha512: Option<Sha512>,
+}
+
+impl TryFrom<BTreeMap<String, String>> for Hashes {
+    type Error = String;
+
+    fn try_from(listed: BTreeMap<String, String>) -> Result<Self, String> {
+        if listed.is_empty() {
+            return Err("no hash is listed".to_owned());
+        }
+        let text = |e: digest::Error| e.to_string();
+        Ok(Self {
+            sha256: listed.get("sha256").map(|hex| hex.parse()).transpose().map_err(text)?,
+            sha512: listed.get("sha512").map(|hex| hex.parse()).transpose().map_err(text)?,
+        })
+    }
 }
 
 impl Hashes {
@@ -44,10 +68,10 @@ impl Hashes {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Meta {
     /// Hashes of its bytes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub hashes: Option<Hashes>,
     /// Its length in bytes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub length: Option<u64>,
     /// Its version.
     pub version: u64,
@@ -122,5 +146,17 @@ mod tests {
         assert!(!TargetFile { custom: None, hashes: unknown, length: 1 }.matches(b"a"));
         let only_512 = Hashes { sha256: None, ..both };
         assert_eq!(only_512.file_prefix().unwrap().len(), 128);
+    }
+
+    #[test]
+    fn what_readers_disagree_about_is_no_hash_and_no_meta() {
+        for bad in ["{}", r#"{"sha256":null}"#, r#"{"blake2b-256":7}"#, r#"{"sha256":"00"}"#] {
+            assert!(serde_json::from_str::<Hashes>(bad).is_err(), "{bad}");
+        }
+        for bad in [r#"{"version":1,"length":null}"#, r#"{"version":1,"hashes":null}"#] {
+            assert!(serde_json::from_str::<Meta>(bad).is_err(), "{bad}");
+        }
+        let meta: Meta = serde_json::from_str(r#"{"version":1}"#).unwrap();
+        assert_eq!(meta, Meta { hashes: None, length: None, version: 1 });
     }
 }

@@ -9,7 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::delegations::{DelegatedRole, Delegations};
-use super::file::{Meta, TargetFile};
+use super::file::{Meta, TargetFile, present};
 use crate::Timestamp;
 use crate::key::{KeyId, PublicKey};
 use crate::limits::{CHANNELS_MAX, LIVE_RELEASES_MAX};
@@ -101,9 +101,8 @@ impl Expires {
 impl TryFrom<String> for Expires {
     type Error = String;
     fn try_from(text: String) -> Result<Self, String> {
-        // TUF 4.2.1: YYYY-MM-DDTHH:MM:SSZ, and nothing else.
-        let shape = text.len() == 20 && text.ends_with('Z') && text.as_bytes()[10] == b'T';
-        let at = shape.then(|| text.parse().ok()).flatten();
+        // TUF 4.2.1: YYYY-MM-DDTHH:MM:SSZ, and nothing else: no leap second, no other spelling of the same moment.
+        let at = text.parse().ok().filter(|at: &Timestamp| at.to_string() == text);
         at.map(|at| Self { at }).ok_or_else(|| format!("'{text}' is not a date such as 2026-11-22T00:00:00Z"))
     }
 }
@@ -293,7 +292,7 @@ pub struct Targets {
     #[serde(rename = "_type")]
     role: String,
     /// The roles that it delegates to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub delegations: Option<Delegations>,
     /// When its time is over.
     pub expires: Expires,

@@ -102,7 +102,11 @@ fn a_version_that_is_no_version() {
 
 #[test]
 fn a_date_that_is_no_date() {
-    for date in ["2027-01-01", "2027-01-01T00:00:00+01:00", "2027-01-01 00:00:00Z", "2027-13-01T00:00:00Z", "never"] {
+    let other_calendars =
+        ["2027-01-01", "2027-01-01T00:00:00+01:00", "2027-01-01 00:00:00Z", "2027-13-01T00:00:00Z", "never"];
+    // Dates that some readers take and others do not.
+    let other_spellings = ["2027-01-01T23:59:60Z", "2027-01-01T24:00:00Z", "2027-01-01T000000.0Z", "2027-1-1T0:0:0Z"];
+    for date in other_calendars.into_iter().chain(other_spellings) {
         for role in renewed_roles() {
             let mut scene = Scene::new();
             scene.repo.tamper(&role, |signed| signed["expires"] = date.into());
