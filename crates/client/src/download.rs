@@ -32,6 +32,8 @@ use meter::Meter;
 
 /// How often a body that is not what it should be is fetched from its start before the source is called broken.
 const BODY_TRIES: u32 = 3;
+/// What a body that is not the signed one may be.
+const FORGED: &str = " (a forgery looks like this, and so does damage on the way)";
 /// What `downloads/` holds is read by nobody but the updater.
 const MODE: u32 = 0o600;
 /// Room that is left for what else is written meanwhile: records, metadata, the journal.
@@ -46,7 +48,7 @@ pub enum Error {
     #[error(transparent)]
     Fetch(#[from] fetch::Error),
     /// The list of files is not the one that was signed.
-    #[error("tree {digest}: {source}; tried {BODY_TRIES} times")]
+    #[error("tree {digest}: {source}; tried {BODY_TRIES} times{FORGED}")]
     Tree {
         /// The signed digest.
         digest: Digest,
@@ -54,7 +56,7 @@ pub enum Error {
         source: stored::Error,
     },
     /// A blob is not what was signed.
-    #[error("blob {digest}: {reason}; tried {BODY_TRIES} times")]
+    #[error("blob {digest}: {reason}; tried {BODY_TRIES} times{FORGED}")]
     Blob {
         /// The signed digest.
         digest: Digest,

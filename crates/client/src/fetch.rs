@@ -44,7 +44,7 @@ pub enum Error {
         retry_after: Option<Duration>,
     },
     /// The answer goes on past what was allowed: endless data, or another file.
-    #[error("{what}: longer than the {max} bytes that it may have")]
+    #[error("{what}: longer than the {max} bytes that it may have (an endless-data attack looks like this)")]
     TooLong {
         /// What was asked for.
         what: String,
