@@ -19,6 +19,7 @@ use crate::support::{agent, run, updraft};
 /// What is drawn and need not be there at the end of the walk-through: things in passing, what is made behind its back,
 /// and what it does not need.
 const IN_PASSING: &[&str] = &[
+    "DATA/keys/{app}/online-{fingerprint}.pem",
     "DATA/store/scratch/partial/{app}@{digest}",
     "DATA/store/scratch/partial/{app}@{digest}.zst",
     "DATA/store/scratch/spool/{number}",
@@ -39,6 +40,7 @@ const IN_PASSING: &[&str] = &[
     "private/condemned/{app}%20{digest}",
     "private/first/{app}%20{op_id}",
     "private/md5/{app}",
+    "private/rotations/{app}%20{op_id}",
 ];
 
 fn doc(name: &str) -> String {

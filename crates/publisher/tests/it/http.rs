@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use updraft_core::api::BlobStored;
+use updraft_core::api::{BlobStored, Committed, NextRoot};
 use updraft_core::digest::Digest;
 use updraft_core::layout;
 use updraft_core::tree::stored::Encoding;
@@ -149,6 +149,27 @@ fn a_token_does_not_travel_where_everybody_can_read_it() {
     }
     let debug = format!("{:?}", Http::new("https://x", with_token(false)).unwrap());
     assert!(!debug.contains("secret"), "{debug}");
+}
+
+#[test]
+fn a_rotation_is_asked_for_and_handed_in() {
+    let key = updraft_testkit::keys::online().public();
+    let keys = serde_json::json!({ "online": key }).to_string();
+    let conflict = problem("conflict", 409, "do this");
+    let server = Scripted::play(vec![answer(200, &keys), answer(200, r#"{"gen":9,"targets":4}"#), conflict]);
+    let http = server.http(Some("secret"));
+    assert_eq!(http.next_online_key(&app()).unwrap(), key);
+    let next = NextRoot { base: 3, root: "the root".to_owned(), targets: None };
+    assert_eq!(http.rotate(&app(), &next).unwrap(), Committed { generation: 9, targets: 4 });
+    let next = NextRoot { targets: Some("the targets".to_owned()), ..next };
+    assert!(matches!(http.rotate(&app(), &next), Err(RemoteError::Conflict { .. })));
+    let paths = ["online-key", "rotate", "rotate"].map(|path| format!("POST /api/v1/apps/demo/{path}"));
+    assert_eq!(server.lines(), paths);
+    let seen = server.seen();
+    assert!(seen.iter().all(|request| request.header("authorization") == Some("Bearer secret")));
+    let body = |n: usize| serde_json::from_slice::<serde_json::Value>(&seen[n].body).unwrap();
+    assert_eq!(body(1), serde_json::json!({ "base": 3, "root": "the root" }));
+    assert_eq!(body(2), serde_json::json!({ "base": 3, "root": "the root", "targets": "the targets" }));
 }
 
 #[test]
