@@ -3,6 +3,7 @@
 
 mod crash;
 mod docs;
+mod keys;
 mod main_job;
 mod python_tuf;
 mod real_software;

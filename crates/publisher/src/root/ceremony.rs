@@ -189,7 +189,11 @@ impl Ceremony<'_> {
             }
             let skip = rounds.begin(standing.targets().version);
             let mut proposal = self.build(standing, wish, &ring, skip, now)?;
-            proposal.sign(&ring)?;
+            match proposal.sign(&ring) {
+                // Others may have the keys.
+                Ok(_) | Err(proposal::Error::NoPart { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
             if !proposal.is_complete() {
                 return Ok(Outcome::Wanting(Box::new(proposal)));
             }
