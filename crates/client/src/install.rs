@@ -54,6 +54,7 @@ use self::survey::{Depth, Expected, Found, Survey};
 use self::switch::{Belief, Goal, Source, switch};
 use crate::check::Chooser;
 use crate::home::{Home, Place, RECORD};
+use crate::progress::Progress;
 use crate::record::{Record, Stamps};
 use crate::staged::Staged;
 
@@ -272,14 +273,25 @@ pub(crate) fn have(home: &Home, want: &Tree) -> Result<Tree, Error> {
 /// # Errors
 /// When nothing is installed, or a file cannot be read.
 pub fn verify(home: &Home) -> Result<Verified, Error> {
+    verify_watched(home, &())
+}
+
+/// The same, with a word after each piece that was read.
+pub(crate) fn verify_watched(home: &Home, progress: &dyn Progress) -> Result<Verified, Error> {
     let record = home.record()?.ok_or_else(|| Error::NothingInstalled { dir: home.dir().to_owned() })?;
     let tree = &record.tree;
     let mut found = Survey::default();
     if let Ok(dir) = Dir::open(home.dir()) {
         let stamps = Stamps::new();
-        let expected = expected(home, tree, &stamps, None);
+        let (mut done, total) = (0, tree.byte_count());
         for (path, kind) in tree.iter() {
+            let hashed = |read| progress.bytes(done + read, total);
+            let expected = Expected { hashed: &hashed, ..expected(home, tree, &stamps, None) };
             found.managed.insert(path.clone(), survey::look(&dir, path, kind, &expected)?);
+            if let Kind::File { size, .. } = kind {
+                done += size;
+                progress.bytes(done, total);
+            }
         }
     }
     let named = |wanted: fn(&Found) -> bool| -> Vec<PathBuf> {
@@ -463,5 +475,5 @@ fn writable(home: &Home) -> Result<(), Error> {
 }
 
 fn expected<'a>(home: &Home, tree: &'a Tree, stamps: &'a Stamps, new: Option<&'a Tree>) -> Expected<'a> {
-    Expected { tree, stamps, new, home_inside: home.place() == Place::Inside }
+    Expected { tree, stamps, new, home_inside: home.place() == Place::Inside, hashed: survey::UNWATCHED }
 }

@@ -354,7 +354,7 @@ impl Updater {
     /// When nothing is installed yet, or something cannot be read.
     pub fn verify(&self, progress: &dyn Progress) -> Result<Verified, Error> {
         progress.phase(Phase::Verifying);
-        Ok(install::verify(&self.home)?)
+        Ok(install::verify_watched(&self.home, progress)?)
     }
 
     /// Fetches again what is not as the publisher signed it, and puts it back. What had been edited goes to a backup.

@@ -128,7 +128,9 @@ impl Work<'_> {
             Err(fetch::Error::TooLong { .. }) => {
                 body.forget();
                 self.discard(&part_name(want.digest, encoding))?;
-                return Ok(Try::Wrong(format!("it goes on past the {max} bytes that it may have, as endless data does")));
+                return Ok(Try::Wrong(format!(
+                    "it goes on past the {max} bytes that it may have, as endless data does"
+                )));
             }
             Err(error) => return Err(error.into()),
         }

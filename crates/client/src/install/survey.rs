@@ -74,7 +74,12 @@ pub(super) struct Expected<'a> {
     pub(super) new: Option<&'a Tree>,
     /// Whether `.updraft` at the top is ours.
     pub(super) home_inside: bool,
+    /// Is told of the bytes of a file that is being hashed, how many were read so far.
+    pub(super) hashed: &'a dyn Fn(u64),
 }
+
+/// Nobody wants to know.
+pub(super) const UNWATCHED: &dyn Fn(u64) = &|_| {};
 
 /// Looks at all of `dir`.
 pub(super) fn survey(dir: &Dir, expected: &Expected<'_>, depth: Depth) -> Result<Survey, Error> {
@@ -99,7 +104,7 @@ pub(super) fn survey(dir: &Dir, expected: &Expected<'_>, depth: Depth) -> Result
 
 /// Everything in `dir` that is not of `tree`, all the way down; a directory comes before what it holds.
 pub(super) fn foreign(dir: &Dir, tree: &Tree, home_inside: bool) -> Result<BTreeMap<PathBuf, Stat>, Error> {
-    let expected = Expected { tree, stamps: &Stamps::new(), new: None, home_inside };
+    let expected = Expected { tree, stamps: &Stamps::new(), new: None, home_inside, hashed: UNWATCHED };
     let mut foreign = BTreeMap::new();
     walk(dir, &expected, Depth::Whole, &mut |_, seen| {
         if let Seen::Foreign(path, stat) = seen {
@@ -186,7 +191,7 @@ fn found(parent: &Dir, path: &RelPath, kind: &Kind, stat: &Stat, expected: &Expe
                 Some(Kind::File { size, .. }) if *size == stat.size);
             let content = match unchanged {
                 true => Some((*digest, *stat)),
-                false if *size == stat.size || wanted => hash(parent, name)?,
+                false if *size == stat.size || wanted => hash_watched(parent, name, expected.hashed)?,
                 false => None,
             };
             Ok(match content {
@@ -209,6 +214,10 @@ pub(super) fn same_mode(stat: &Stat, mode: u32) -> bool {
 
 /// The digest of a file, and what was said of it while it was read. `None` when it is gone, or never stays the same.
 pub(super) fn hash(dir: &Dir, at: &Path) -> Result<Option<(Digest, Stat)>, Error> {
+    hash_watched(dir, at, UNWATCHED)
+}
+
+fn hash_watched(dir: &Dir, at: &Path, hashed: &dyn Fn(u64)) -> Result<Option<(Digest, Stat)>, Error> {
     for _ in 0..TRIES {
         let Some(before) = dir.stat(at)? else { return Ok(None) };
         let mut file = match dir.open_file(at) {
@@ -216,7 +225,7 @@ pub(super) fn hash(dir: &Dir, at: &Path) -> Result<Option<(Digest, Stat)>, Error
             Err(error) if is_gone(&error) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let digest = hash_all(&mut file).map_err(|source| Error::Read { path: dir.path().join(at), source })?;
+        let digest = hash_all(&mut file, hashed).map_err(|source| Error::Read { path: dir.path().join(at), source })?;
         if dir.stat(at)? == Some(before) {
             return Ok(Some((digest, before)));
         }
@@ -224,13 +233,17 @@ pub(super) fn hash(dir: &Dir, at: &Path) -> Result<Option<(Digest, Stat)>, Error
     Ok(None)
 }
 
-fn hash_all(file: &mut impl Read) -> std::io::Result<Digest> {
-    let mut hasher = Hasher::new();
+fn hash_all(file: &mut impl Read, hashed: &dyn Fn(u64)) -> std::io::Result<Digest> {
+    let (mut hasher, mut read) = (Hasher::new(), 0);
     let mut piece = vec![0; 1 << 18];
     loop {
         match file.read(&mut piece) {
             Ok(0) => return Ok(hasher.finish()),
-            Ok(len) => hasher.update(&piece[..len]),
+            Ok(len) => {
+                hasher.update(&piece[..len]);
+                read += len as u64;
+                hashed(read);
+            }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }

@@ -203,7 +203,8 @@ fn in_slot(slot: Option<&Dir>, record: &Record, old: &Tree, survey: &Survey) -> 
     let Some(slot) = slot else { return Ok(Stock::Slot(found)) };
     // Not by its stamps: what rotted in the slot is to be found now, and not when it is too late for another source.
     let stamps = Stamps::new();
-    let expected = Expected { tree: &record.tree, stamps: &stamps, new: None, home_inside: false };
+    let hashed = survey::UNWATCHED;
+    let expected = Expected { tree: &record.tree, stamps: &stamps, new: None, home_inside: false, hashed };
     for (path, kind) in record.tree.iter().filter(|(_, kind)| matches!(kind, Kind::File { .. })) {
         let is_there = old.get(path) == Some(kind) && matches!(survey.managed.get(path), Some(Found::Same(_)));
         if !is_there {

@@ -172,12 +172,27 @@ fn an_update_can_come_from_elsewhere() {
     assert_eq!(error.class(), Class::Verification);
 }
 
+/// What was said of the bytes that were done.
+#[derive(Default)]
+struct Seen(std::sync::Mutex<Vec<(u64, u64)>>);
+
+impl updraft_client::Progress for Seen {
+    fn bytes(&self, done: u64, total: u64) {
+        self.0.lock().unwrap().push((done, total));
+    }
+}
+
 #[test]
 fn what_is_damaged_is_found_and_fetched_again() {
     let server = demo(&first());
     let device = Device::installed(&server);
     let mut updater = device.open();
-    assert!(updater.verify(&()).unwrap().is_sound());
+    let seen = Seen::default();
+    assert!(updater.verify(&seen).unwrap().is_sound());
+    let seen = seen.0.into_inner().unwrap();
+    let total = seen.last().unwrap().1;
+    assert!(seen.is_sorted() && seen.iter().all(|(_, of)| *of == total), "{seen:?}");
+    assert_eq!(seen.last().unwrap().0, first().tree().byte_count(), "all of it was read");
     std::fs::write(device.dir().join("data/a"), "ALPHA").unwrap();
     std::fs::remove_file(device.dir().join("data/b")).unwrap();
     std::fs::remove_file(device.dir().join("latest")).unwrap();
