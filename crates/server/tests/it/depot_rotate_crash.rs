@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
+use updraft_core::Timestamp;
 use updraft_core::api::NextRoot;
 use updraft_core::key::SigningKey;
 use updraft_core::layout;
@@ -102,8 +103,16 @@ async fn read(store: &Store, file: &MetadataFile) -> Option<Bytes> {
 enum Finisher {
     /// The next start.
     Start,
+    /// A start a month later, when everything that the server has signed is over.
+    LateStart,
     /// A replica that was running all the time.
     Replica,
+}
+
+impl Finisher {
+    fn now(self) -> Timestamp {
+        if self == Self::LateStart { clock::days(31) } else { clock::now() }
+    }
 }
 
 /// Interrupts `rotation` and checks all that has to hold; whether it took place.
@@ -129,8 +138,9 @@ async fn interrupt(rotation: Rotation, fault: Fault, finisher: Finisher) -> bool
         assert!(is_between && !rotation.holds_for_both(), "{context}: {reason}");
     }
 
+    let now = finisher.now();
     let depot = match finisher {
-        Finisher::Start => open(store, online, clock::now()).await,
+        Finisher::Start | Finisher::LateStart => open(store, online, now).await,
         Finisher::Replica => replica,
     };
     let root = depot.newest(&app()).await.unwrap_or_else(|e| panic!("{context}: {e}")).root.version;
@@ -141,27 +151,30 @@ async fn interrupt(rotation: Rotation, fault: Fault, finisher: Finisher) -> bool
     if matches!(fault, Fault::LosesAnswer(_)) && root == 2 {
         assert!(result.is_ok(), "{context}: it was done, and its answer says {result:?}");
     }
-    if finisher == Finisher::Start {
+    if finisher != Finisher::Replica {
         assert_sound(&depot).await;
     }
+    // Nobody has the key to renew what was before, a month later.
+    let is_over = (finisher, rotation, root) == (Finisher::LateStart, Rotation::OnlineLost, 1);
     for (device, way) in devices.iter_mut().zip([Way::Head, Way::Plain]) {
         // A replica that finds nothing to do leaves timestamp.json to whoever commits next.
-        if finisher == Finisher::Start || way == Way::Head {
-            let there = device.try_refresh(store, clock::now(), way).await;
-            assert!(there.is_ok(), "{context}, {way:?}: {there:?}");
+        if finisher != Finisher::Replica || way == Way::Head {
+            let there = device.try_refresh(store, now, way).await;
+            match there {
+                Ok(_) => assert!(!is_over, "{context}, {way:?}"),
+                Err(reason) => assert!(is_over && reason.contains("expired"), "{context}, {way:?}: {reason}"),
+            }
         }
     }
 
     // No wedge: the same again, twice, and then the next release.
     for _ in 0..2 {
-        depot.rotate(&app(), &scene.next, clock::now()).await.unwrap_or_else(|e| panic!("{context}: again: {e}"));
+        depot.rotate(&app(), &scene.next, now).await.unwrap_or_else(|e| panic!("{context}: again: {e}"));
     }
     assert_eq!(depot.view(&app()).unwrap().root.version, 2, "{context}");
-    publish_with(&depot, "2.0.0", &rotation.publisher(), clock::now())
-        .await
-        .unwrap_or_else(|e| panic!("{context}: {e}"));
+    publish_with(&depot, "2.0.0", &rotation.publisher(), now).await.unwrap_or_else(|e| panic!("{context}: {e}"));
     for device in &mut devices {
-        device.refresh(store, clock::now()).await;
+        device.refresh(store, now).await;
     }
     assert_sound(&depot).await;
     // What an attempt has left in private goes with the next collection after the grace.
@@ -179,7 +192,7 @@ async fn every_fault(kinds: &[fn(u64) -> Fault]) -> [usize; 2] {
         assert!(writes >= 6, "{rotation:?} writes {writes} times");
         for number in 1..=writes {
             for kind in kinds {
-                for finisher in [Finisher::Start, Finisher::Replica] {
+                for finisher in [Finisher::Start, Finisher::LateStart, Finisher::Replica] {
                     counts[usize::from(interrupt(rotation, kind(number), finisher).await)] += 1;
                 }
             }
@@ -206,4 +219,23 @@ async fn a_write_that_is_refused() {
         [|number| Fault::Refuses(number, Kind::Full), |number| Fault::Refuses(number, Kind::NotPermitted)];
     let [never, done] = every_fault(&refusals).await;
     assert!(never > 0 && done > 0, "{never}, {done}");
+}
+
+#[tokio::test]
+async fn a_collection_between_two_tries() {
+    for rotation in ALL {
+        for number in 1..=writes_of(rotation).await {
+            let scene = rotation.scene().await;
+            let (store, online) = (&scene.store, &scene.online);
+            let _ = rotate(&with_fault(store, Fault::DiesBefore(number)), &scene).await;
+            let depot = open(store, online, clock::now()).await;
+            // What the first try has left is condemned, and needed again before its grace is over.
+            depot.gc(wet(), clock::now()).await.unwrap();
+            depot.rotate(&app(), &scene.next, clock::days(1)).await.unwrap();
+            depot.gc(wet(), clock::days(8)).await.unwrap();
+            let depot = open(store, online, clock::days(8)).await;
+            assert_sound(&depot).await;
+            Device::default().refresh(store, clock::days(8)).await;
+        }
+    }
 }
