@@ -130,7 +130,8 @@ fn show(app: &api::App, url: &str) {
     ));
 }
 
-fn left(now: Timestamp, then: Timestamp) -> String {
+/// How long it is from `now` to `then`.
+pub(crate) fn left(now: Timestamp, then: Timestamp) -> String {
     if then <= now {
         return "over".to_owned();
     }

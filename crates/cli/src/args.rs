@@ -33,6 +33,9 @@ pub(crate) enum Command {
     /// Look at a channel, or point it at a release
     #[command(subcommand)]
     Channel(Channel),
+    /// Make, apply or explain a patch between two files or two directories
+    #[command(subcommand)]
+    Patch(Patch),
     /// Find what nothing needs any more; delete it when its grace is over
     Gc(Gc),
     /// Read every object of the store again and check it
@@ -268,6 +271,41 @@ pub(crate) enum Channel {
         /// Only say what would change
         #[arg(long)]
         dry_run: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Patch {
+    /// Make the patch that turns OLD into NEW; it is applied once to see that it does
+    Make {
+        /// The old file or directory
+        old: PathBuf,
+        /// The new file or directory
+        new: PathBuf,
+        /// Where the patch goes
+        #[arg(short, long, value_name = "PATCH")]
+        output: PathBuf,
+        /// Answer as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make NEW from OLD and a patch
+    Apply {
+        /// The file or directory that the patch was made from
+        old: PathBuf,
+        /// The patch
+        patch: PathBuf,
+        /// Where the new file or directory goes; nothing may be there
+        #[arg(short, long, value_name = "NEW")]
+        output: PathBuf,
+    },
+    /// Show where the bytes of a patch go, by stream and by file
+    Explain {
+        /// The patch
+        patch: PathBuf,
+        /// Answer as JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 

@@ -9,6 +9,7 @@ mod folder;
 mod in_process;
 mod keys;
 mod maintain;
+mod patch;
 mod publish_dir;
 mod release;
 mod remote;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         Command::Keys(command) => keys::run(command),
         Command::Release(command) => release::run(command),
         Command::Channel(command) => channel::run(command),
+        Command::Patch(command) => patch::run(&command),
         Command::Gc(args) => maintain::gc(&args),
         Command::Fsck(args) => maintain::fsck(&args),
         Command::Completions { shell } => {

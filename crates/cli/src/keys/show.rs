@@ -15,6 +15,7 @@ use updraft_publisher::keys::{Held, KeyName, Keystore};
 use updraft_publisher::root::{Online, Signers, Standing, online_ends, remembered_ends};
 
 use super::args::At;
+use crate::app::left;
 use crate::{remote, secrets};
 
 /// Days before the end of what a person must renew at which that is said, more and more often.
@@ -98,7 +99,7 @@ pub(super) fn run(at: &At, as_json: bool) -> anyhow::Result<Exit> {
     if as_json {
         say_json(&view)?;
     } else {
-        tell(&view);
+        tell(&view, now);
     }
     for role in &view.roles {
         if let Some(warning) = warning(&view.app, role) {
@@ -176,7 +177,7 @@ fn warning(app: &AppName, role: &RoleView) -> Option<String> {
     }
 }
 
-fn tell(view: &View) {
+fn tell(view: &View, now: Timestamp) {
     let View { app, root_version, .. } = view;
     let asked = if view.remembered { " when it was seen last; no server was named" } else { "" };
     say(format_args!("{app}, root {root_version}{asked}"));
@@ -185,10 +186,10 @@ fn tell(view: &View) {
         say(format_args!("devices do not believe it as it is: {trouble}"));
     }
     for role in &view.roles {
-        let end = match (role.expires, role.days_left) {
-            (Some(expires), Some(days @ 0..)) => format!("until {} ({days} days)", expires.strftime("%Y-%m-%d")),
-            (Some(expires), _) => format!("OVER since {}", expires.strftime("%Y-%m-%d")),
-            (None, _) => "not known until when".to_owned(),
+        let end = match role.expires {
+            Some(expires) if expires > now => format!("ends {} ({})", expires.strftime("%Y-%m-%d"), left(now, expires)),
+            Some(expires) => format!("OVER since {}", expires.strftime("%Y-%m-%d")),
+            None => "its end is not known".to_owned(),
         };
         say(format_args!("{:10} {} of {} must sign, {end}", role.role, role.threshold, role.keys.len()));
         for key in &role.keys {

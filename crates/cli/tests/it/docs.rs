@@ -19,7 +19,6 @@ use crate::support::{agent, run, updraft};
 /// What is drawn and need not be there at the end of the walk-through: things in passing, what is made behind its back,
 /// and what it does not need.
 const IN_PASSING: &[&str] = &[
-    "DATA/keys/{app}/online-{fingerprint}.pem",
     "DATA/store/scratch/partial/{app}@{digest}",
     "DATA/store/scratch/partial/{app}@{digest}.zst",
     "DATA/store/scratch/spool/{number}",
@@ -36,7 +35,7 @@ const IN_PASSING: &[&str] = &[
     "HOME/stage/record.new",
     "HOME/trash/{number}/",
     "KEYS/{app}/pending.json",
-    "KEYS/{app}/trusted/root.json",
+    "KEYS/{app}/rotation.json",
     "private/condemned/{app}%20{digest}",
     "private/first/{app}%20{op_id}",
     "private/md5/{app}",

@@ -163,7 +163,20 @@ fn the_walk_through_is_true() {
         value("Updraft 0.1.0", concat!("Updraft ", env!("CARGO_PKG_VERSION"))),
         value("linux-x86_64", Platform::this().to_string()),
         varying("2026-01-15"),
+        varying("2036-01-13, as before"), // but not around midnight
+        varying("2031-01-14, as before"),
+        varying("2036-01-13"),
+        varying("2026-04-15"),
+        varying("2031-01-14"),
+        varying("1f0c7a5e92b4d863"),
+        varying("6e2d91b7f4083ca5"),
+        varying("b85a03d6c1f7492e"),
+        varying("30c9e4f2a86b175d"),
+        varying("d7146b8e05f3a92c"),
+        varying("9b52f8c0e7d1364a"),
+        varying("0d3f-92b6-71ce-e85a-4b09-a7d2-63f1-c840"),
         varying("2026-01-16T09:30:00Z"),
+        varying("2026-01-16"),
     ];
     let document = document();
 
