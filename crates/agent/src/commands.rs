@@ -8,6 +8,7 @@ use serde_json::json;
 use updraft_client::Error;
 use updraft_client::belief::{self, Pin};
 use updraft_client::check::{Downgrade, Price, Update, Verdict};
+use updraft_client::fetch::authority::{AUTHORITY_LEN_MAX, Authority};
 use updraft_client::install::{self, Applied, Confirm, Options, Recovered};
 use updraft_client::source::Source;
 use updraft_client::updater::{InstallOptions, OpenOptions, Updater};
@@ -34,6 +35,7 @@ pub(crate) fn install(args: args::Install) -> anyhow::Result<Exit> {
     options.adopt = args.adopt;
     options.in_place = args.in_place;
     options.open = open_options(None, Some(&args.fetching))?;
+    options.open.ca = authority(args.ca.as_deref())?;
     let installed = Updater::install(&args.dir, options);
     // The library was given bytes and knows no name for them.
     let mut updater = match (installed, &args.pin.root) {
@@ -78,13 +80,20 @@ fn pin(args: &args::Pin) -> anyhow::Result<Pin> {
     Ok(args.root_sha256.map_or(Pin::FirstUse, Pin::Sha256))
 }
 
+/// The certificate authority in a file that a person named.
+fn authority(path: Option<&Path>) -> anyhow::Result<Option<Authority>> {
+    let Some(path) = path else { return Ok(None) };
+    let parsed = Authority::parse(&read_bounded(path, AUTHORITY_LEN_MAX)?);
+    Ok(Some(parsed.with_context(|| path.display().to_string())?))
+}
+
 fn read_bounded(path: &Path, max: u64) -> anyhow::Result<Vec<u8>> {
     use std::io::Read;
     let cannot = || format!("cannot read {}", path.display());
     let file = std::fs::File::open(path).with_context(cannot)?;
     let mut bytes = Vec::new();
     file.take(max + 1).read_to_end(&mut bytes).with_context(cannot)?;
-    anyhow::ensure!(bytes.len() as u64 <= max, "{} has more than the {max} bytes that a root may have", path.display());
+    anyhow::ensure!(bytes.len() as u64 <= max, "{} has more than the {max} bytes that it may have", path.display());
     Ok(bytes)
 }
 
@@ -135,7 +144,8 @@ fn take_watched(
 }
 
 pub(crate) fn check(args: &args::Check) -> anyhow::Result<Exit> {
-    let mut updater = open(&args.dir, open_options(args.from.as_deref(), None)?)?;
+    let ca = authority(args.ca.as_deref())?;
+    let mut updater = open(&args.dir, OpenOptions { ca, ..open_options(args.from.as_deref(), None)? })?;
     let now = Timestamp::now();
     let verdict = match &args.to {
         Some(version) => updater.check_for(version, Downgrade::Allowed, now)?,
@@ -150,7 +160,9 @@ pub(crate) fn check(args: &args::Check) -> anyhow::Result<Exit> {
 }
 
 pub(crate) fn update(args: &args::Update) -> anyhow::Result<Exit> {
-    let mut updater = open(&args.dir, open_options(args.from.as_deref(), Some(&args.fetching))?)?;
+    let ca = authority(args.ca.as_deref())?;
+    let options = OpenOptions { ca, ..open_options(args.from.as_deref(), Some(&args.fetching))? };
+    let mut updater = open(&args.dir, options)?;
     let (was_held, mut tries) = (is_held(&updater)?, 1);
     let (applied, price) = loop {
         let now = Timestamp::now();

@@ -4,6 +4,7 @@
 //! to the bandwidth limit, gives up on an answer that trickles, and stops when it is told to. Both refuse to believe
 //! anything: what arrives is verified by whoever asked for it, and is never longer than they allowed.
 
+pub mod authority;
 pub mod clock;
 pub mod dir;
 pub mod http;

@@ -34,6 +34,7 @@ use updraft_core::name::{AppName, ChannelName, Platform};
 use updraft_core::path::RESERVED_DIR;
 use updraft_files::{Dir, EntryKind, read_bounded, write_atomic};
 
+use crate::fetch::authority::Authority;
 use crate::install::mounts;
 use crate::record::{self, Record};
 
@@ -154,6 +155,9 @@ pub struct Settings {
     /// SHA-256 of the publisher's first root: who is believed. Homes that were made before it was written down lack it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root: Option<Sha256>,
+    /// Who vouches for the server's certificate, where that is no public authority.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<Authority>,
     /// Random name of this installation, lower-case hexadecimal; never personal.
     pub device: String,
     /// Update file by file even where the whole directory could be exchanged.
@@ -498,6 +502,7 @@ mod tests {
             channel: ChannelName::stable(),
             platform: Platform::any(),
             root: None,
+            ca: None,
             device: "00".repeat(16),
             in_place: false,
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use updraft_core::name::AppName;
 
 use crate::fetch::Transport;
+use crate::fetch::authority::Authority;
 use crate::fetch::dir::{AppDir, Dir, DirError};
 use crate::fetch::http::{AppUrl, Http, UrlError};
 
@@ -87,10 +88,15 @@ impl Source {
         }
     }
 
-    /// What reads from it, for `connections` threads at a time.
-    pub(crate) fn transport(&self, user_agent: &str, connections: usize) -> Arc<dyn Transport> {
+    /// What reads from it, for `connections` threads at a time; a server that `authority` vouches for.
+    pub(crate) fn transport(
+        &self,
+        user_agent: &str,
+        connections: usize,
+        authority: Option<&Authority>,
+    ) -> Arc<dyn Transport> {
         match self {
-            Self::Http(url) => Arc::new(Http::new(&url.base, user_agent, connections)),
+            Self::Http(url) => Arc::new(Http::new(&url.base, user_agent, connections, authority)),
             Self::Dir(dir) => Arc::new(Dir::new(&dir.base)),
         }
     }

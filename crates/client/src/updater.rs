@@ -23,6 +23,7 @@ use crate::belief::{self, Kept, Pin, Place};
 use crate::check::{self, Asker, Choice, Chooser, Downgrade, Price, Update, Verdict};
 use crate::download;
 use crate::error::Error;
+use crate::fetch::authority::Authority;
 use crate::fetch::clock::Clock;
 use crate::fetch::{self, Cancel, Fetcher, Transport};
 use crate::home::{self, Access, Home, Settings};
@@ -45,6 +46,8 @@ pub struct OpenOptions {
     pub jobs: usize,
     /// Fetch at most this many bytes per second, all threads together.
     pub bytes_per_sec: Option<u64>,
+    /// This authority vouches for the server's certificate, now and, once a check went well with it, later.
+    pub ca: Option<Authority>,
     /// What this program calls itself in requests.
     pub user_agent: String,
     /// Stops what runs.
@@ -61,6 +64,7 @@ impl Default for OpenOptions {
             from: None,
             jobs: JOBS,
             bytes_per_sec: None,
+            ca: None,
             user_agent: concat!("updraft/", env!("CARGO_PKG_VERSION")).to_owned(),
             cancel: Cancel::default(),
             transport: None,
@@ -70,9 +74,9 @@ impl Default for OpenOptions {
 }
 
 impl OpenOptions {
-    fn fetcher(&self, source: &Source) -> Fetcher {
-        let jobs = self.jobs.max(1);
-        let transport = self.transport.clone().unwrap_or_else(|| source.transport(&self.user_agent, jobs));
+    fn fetcher(&self, source: &Source, known: Option<&Authority>) -> Fetcher {
+        let (jobs, authority) = (self.jobs.max(1), self.ca.as_ref().or(known));
+        let transport = self.transport.clone().unwrap_or_else(|| source.transport(&self.user_agent, jobs, authority));
         let fetcher = Fetcher::new(transport, self.cancel.clone()).with_limit(self.bytes_per_sec);
         match &self.clock {
             Some(clock) => fetcher.with_clock(Arc::clone(clock)),
@@ -124,6 +128,8 @@ pub struct Updater {
     jobs: usize,
     adopt: bool,
     recovered: Recovered,
+    /// An authority that is to be remembered when it has shown to be the right one.
+    new_ca: Option<Authority>,
 }
 
 impl Updater {
@@ -137,11 +143,20 @@ impl Updater {
     pub fn install(dir: &Path, options: InstallOptions) -> Result<Self, Error> {
         let InstallOptions { source, pin, channel, platform, adopt, in_place, open } = options;
         let (at, app) = (source.to_string(), source.app().clone());
-        let fetcher = open.fetcher(&source);
+        let fetcher = open.fetcher(&source, None);
         let root = belief::first_root(Place { app: &app, at: &at, fetcher: &fetcher }, &pin)?;
         let (device, sha256) = (random_name(), Sha256::of(&root));
-        let settings =
-            Settings { format: 1, app, source: at.clone(), channel, platform, root: Some(sha256), device, in_place };
+        let settings = Settings {
+            format: 1,
+            app,
+            source: at.clone(),
+            channel,
+            platform,
+            root: Some(sha256),
+            ca: open.ca,
+            device,
+            in_place,
+        };
         let mut home = Home::claim(dir, &settings)?;
         if adopt && matches!(home.record(), Err(home::Error::Record { source: record::Error::Damaged(_), .. })) {
             // Before anything needs it.
@@ -152,7 +167,7 @@ impl Updater {
         begin(&mut home, settings, &recovered, adopt)?;
         install::ready(&home, adopt)?;
         Kept::new(&home.trust()?, Some(sha256)).pin(&root).map_err(belief::Error::from)?;
-        Ok(Self { home, source: at, fetcher, jobs: open.jobs.max(1), adopt, recovered })
+        Ok(Self { home, source: at, fetcher, jobs: open.jobs.max(1), adopt, recovered, new_ca: None })
     }
 
     /// Opens what is installed in `dir`, to change it. An update that was interrupted is finished or taken back first.
@@ -170,9 +185,10 @@ impl Updater {
         if found != expected {
             return Err(source::Error::OtherApp { at: source.to_string(), found, expected }.into());
         }
-        let fetcher = options.fetcher(&source);
+        let fetcher = options.fetcher(&source, home.settings().ca.as_ref());
         let jobs = options.jobs.max(1);
-        Ok(Self { home, source: source.to_string(), fetcher, jobs, adopt: false, recovered })
+        let new_ca = options.ca.filter(|_| options.from.is_none());
+        Ok(Self { home, source: source.to_string(), fetcher, jobs, adopt: false, recovered, new_ca })
     }
 
     /// What opening the directory found and did about an interrupted update.
@@ -212,6 +228,9 @@ impl Updater {
         let record = self.home.record()?;
         let version = record.as_ref().map(|record| &record.release.version);
         let verdict = ask(self.place(), self.asker(version), &mut Kept::new(&trust, root), now)?;
+        if let Some(ca) = self.new_ca.take() {
+            self.home.set_settings(Settings { ca: Some(ca), ..self.home.settings().clone() })?;
+        }
         let Verdict::Available(mut update) = verdict else {
             return Ok(verdict);
         };

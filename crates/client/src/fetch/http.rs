@@ -13,6 +13,7 @@ use updraft_core::name::AppName;
 use ureq::http::{HeaderMap, Response, Uri, header};
 use ureq::{Agent, Body};
 
+use super::authority::Authority;
 use super::{Answer, Error, Request, Sink, Transport};
 
 /// A server that does not finish a handshake within this is not there.
@@ -86,7 +87,8 @@ impl Http {
     /// Objects below `base`, such as `https://example.com`, for `connections` threads at a time.
     ///
     /// A base of `https` is never left for plain `http`, whatever a redirect says.
-    pub fn new(base: &str, user_agent: &str, connections: usize) -> Self {
+    /// Its certificate has to be vouched for by `authority`, or by a public one when there is none.
+    pub fn new(base: &str, user_agent: &str, connections: usize, authority: Option<&Authority>) -> Self {
         let mut config = Agent::config_builder()
             .http_status_as_error(false)
             .https_only(base.starts_with("https:"))
@@ -101,6 +103,9 @@ impl Http {
             .timeout_send_request(Some(CONNECT_TIMEOUT))
             .timeout_recv_response(Some(HEAD_TIMEOUT))
             .timeout_per_read(Some(READ_TIMEOUT));
+        if let Some(authority) = authority {
+            config = config.tls_config(authority.tls());
+        }
         if is_loopback(base) {
             // A proxy's own loopback is not ours.
             config = config.proxy(None);
@@ -124,7 +129,10 @@ impl Http {
         if let Some(etag) = request.if_none_match {
             builder = builder.header(header::IF_NONE_MATCH, etag);
         }
-        builder.call().map_err(|error| unreachable(url, error))
+        builder.call().map_err(|error| {
+            let reason = error.to_string();
+            unreachable(url, format!("{reason}{}", tls_remedy(&reason)))
+        })
     }
 }
 
@@ -177,6 +185,17 @@ fn receive(url: &str, mut response: Response<Body>, at: u64, sink: &mut dyn Sink
 
 fn unreachable(url: &str, reason: impl ToString) -> Error {
     Error::Unreachable { what: url.to_owned(), reason: reason.to_string() }
+}
+
+/// What to do about a certificate that is not taken. The library has its reasons as text only.
+fn tls_remedy(reason: &str) -> &'static str {
+    if reason.contains("UnknownIssuer") {
+        "; if an authority of your own made it, name that one's certificate with --ca FILE"
+    } else if reason.contains("certificate expired") || reason.contains("certificate not valid yet") {
+        "; either that certificate is out of date, or this device's clock is wrong"
+    } else {
+        ""
+    }
 }
 
 /// The first byte of `Content-Range: bytes 100-199/200`.

@@ -56,6 +56,7 @@ impl Device {
             channel: ChannelName::stable(),
             platform: Platform::any(),
             root: None,
+            ca: None,
             device: "00".repeat(16),
             in_place: self.in_place,
         }

@@ -48,7 +48,7 @@ impl Scripted {
     }
 
     fn http(&self) -> Http {
-        Http::new(&self.base, "test/1", 1)
+        Http::new(&self.base, "test/1", 1, None)
     }
 
     /// Every request, with the number of the connection that it came over.
@@ -138,7 +138,7 @@ fn answers_that_are_none() {
     assert!(matches!(next(), Err(Error::Unreachable { .. })), "no HTTP at all");
     drop(http);
     server.finish();
-    let nobody = Http::new("http://127.0.0.1:1", "test/1", 1);
+    let nobody = Http::new("http://127.0.0.1:1", "test/1", 1, None);
     match ask(&nobody, 0, [None, None], &mut Vec::new()) {
         Err(Error::Unreachable { what, .. }) => assert_eq!(what, "http://127.0.0.1:1/apps/demo/head"),
         other => panic!("{other:?}"),

@@ -10,4 +10,5 @@ mod first_root;
 mod http;
 mod memory;
 mod support;
+mod tls;
 mod updater;
