@@ -5,6 +5,7 @@
 //! directory, is refused when the tree is made, by scanner and decoder alike.
 
 pub mod codec;
+pub mod patch;
 pub mod stored;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

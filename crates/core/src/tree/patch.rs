@@ -1,0 +1,57 @@
+//! What a patch between two trees speaks of, and by which numbers.
+//!
+//! A patch (`crates/delta`) knows files by numbers only. For trees the numbers are these, so that a patch names what it reads
+//! without a digest for each, and carries the new tree document as a difference from the old one:
+//!
+//! - base 0 is the old tree's document; base 1, 2, ... are the distinct contents of its files ([`contents`]);
+//! - output 0 is the new tree's document; output 1, 2, ... are the contents that the old tree lacks ([`lacking`]).
+//!
+//! Whatever is unchanged, renamed, moved or made executable is in the document and nowhere else.
+
+use std::collections::BTreeSet;
+
+use super::{File, Tree};
+
+/// The first file with each distinct content of `tree`, in the order of their paths. Empty files have none.
+pub fn contents(tree: &Tree) -> Vec<File<'_>> {
+    let mut seen = BTreeSet::new();
+    tree.files().filter(|file| file.size > 0 && seen.insert(file.digest)).collect()
+}
+
+/// Those of [`contents`] of `new` that no file of `old` has.
+pub fn lacking<'n>(old: &Tree, new: &'n Tree) -> Vec<File<'n>> {
+    let known = old.blobs();
+    contents(new).into_iter().filter(|file| !known.contains_key(&file.digest)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::digest::Digest;
+    use crate::tree::Kind;
+
+    fn tree(files: &[(&str, &str)]) -> Tree {
+        let file = |content: &str| Kind::File {
+            mode: 0o644,
+            size: content.len() as u64,
+            digest: Digest::of(content.as_bytes()),
+        };
+        let entries: BTreeMap<_, _> =
+            files.iter().map(|(path, content)| (path.parse().unwrap(), file(content))).collect();
+        Tree::new(entries).unwrap()
+    }
+
+    fn paths(files: Vec<File<'_>>) -> Vec<&str> {
+        files.into_iter().map(|file| file.path.as_str()).collect()
+    }
+
+    #[test]
+    fn each_content_once_and_only_what_is_new() {
+        let old = tree(&[("a", "1"), ("b", "2"), ("c", "1"), ("empty", "")]);
+        let new = tree(&[("b", "1"), ("d", "3"), ("e", "3"), ("f", "2"), ("g", "4"), ("none", "")]);
+        assert_eq!(paths(contents(&old)), ["a", "b"]);
+        assert_eq!(paths(lacking(&old, &new)), ["d", "g"]);
+    }
+}

@@ -1,0 +1,22 @@
+//! How much of anything a patch may ask for, and why that much. Raising a limit is a compatible change, lowering one is not.
+
+/// Longest header, in bytes: three numbers for each of a million files fit.
+pub const HEADER_LEN_MAX: u64 = 16 << 20;
+
+/// Most bases: the files of one installed product.
+pub const BASES_MAX: usize = 1_000_000;
+
+/// Most outputs: as many files, and a list of them.
+pub const OUTPUTS_MAX: usize = 1_000_001;
+
+/// Largest base or output, and largest sum of either, in bytes: 16 TiB. Two of them still fit into an `i64`.
+pub const IMAGE_LEN_MAX: u64 = 16 << 40;
+
+/// Most streams: each kind appears once at most.
+pub const STREAMS_MAX: usize = 16;
+
+/// Largest dictionary of an LZMA stream, as a power of two: 8 MiB. A decoder allocates one for each stream.
+pub const DICT_LOG_MAX: u8 = 23;
+
+/// How much is read, added and written at a time, in bytes.
+pub const PIECE_LEN: usize = 64 << 10;

@@ -1,0 +1,198 @@
+//! The streams that a patch is made of: what each holds, and how it is compressed.
+//!
+//! What is alike lies together: lengths by lengths, differences by differences. Each stream is read once, forward.
+
+use std::io::{self, BufRead, Read};
+
+use lzma_rust2::LzmaReader;
+
+use crate::error::Error;
+use crate::header::byte;
+use crate::limits::DICT_LOG_MAX;
+use crate::read_at::ReadAt;
+
+/// Bytes of the patch that a stream reads at a time.
+const READ_LEN: usize = 16 << 10;
+
+/// What a stream holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Kind {
+    /// For each instruction: how many bytes are new, as a varint.
+    InsertLen = 0,
+    /// For each instruction: how many bytes are copied behind them, as a varint.
+    CopyLen = 1,
+    /// For each instruction that copies: how far its place in the old image is from the end of the copy before, as a
+    /// zigzag varint.
+    Seek = 2,
+    /// The new bytes.
+    Insert = 3,
+    /// For each byte that is copied: what is added to it.
+    Diff = 4,
+    /// Instead of [`Kind::Diff`], where nearly all of it is zero: how many bytes are copied unchanged before each that is
+    /// not, as a varint.
+    DiffGap = 5,
+    /// With [`Kind::DiffGap`]: what is added to each byte that is not unchanged.
+    DiffByte = 6,
+}
+
+impl Kind {
+    /// Every kind, in the order in which streams lie in a patch.
+    pub const ALL: [Self; 7] =
+        [Self::InsertLen, Self::CopyLen, Self::Seek, Self::Insert, Self::Diff, Self::DiffGap, Self::DiffByte];
+
+    pub(crate) fn decode(rest: &mut &[u8]) -> Result<Self, Error> {
+        let byte = byte(rest)?;
+        let known = Self::ALL.into_iter().find(|kind| *kind as u8 == byte);
+        known.ok_or_else(|| Error::format(format!("it has a stream of kind {byte}, which this program does not know")))
+    }
+
+    /// Its name, for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::InsertLen => "insert lengths",
+            Self::CopyLen => "copy lengths",
+            Self::Seek => "seeks",
+            Self::Insert => "inserted bytes",
+            Self::Diff => "differences",
+            Self::DiffGap => "gaps between differences",
+            Self::DiffByte => "differing bytes",
+        }
+    }
+}
+
+/// How a stream is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Coder {
+    /// Not at all.
+    Raw,
+    /// A bare LZMA stream, without an end mark.
+    Lzma {
+        /// Its properties byte: `(pb * 5 + lp) * 9 + lc`, with `lc + lp` at most 4.
+        props: u8,
+        /// Its dictionary, as a power of two; 23 at most.
+        dict_log: u8,
+    },
+}
+
+impl Coder {
+    pub(crate) fn encode(self, out: &mut Vec<u8>) {
+        match self {
+            Self::Raw => out.push(0),
+            Self::Lzma { props, dict_log } => out.extend([1, props, dict_log]),
+        }
+    }
+
+    pub(crate) fn decode(rest: &mut &[u8]) -> Result<Self, Error> {
+        match byte(rest)? {
+            0 => Ok(Self::Raw),
+            1 => {
+                let (props, dict_log) = (byte(rest)?, byte(rest)?);
+                let (lc, lp) = (props % 9, props / 9 % 5);
+                if props >= 225 || lc + lp > 4 {
+                    return Err(Error::format("a stream has properties that LZMA does not allow here"));
+                }
+                if dict_log > DICT_LOG_MAX {
+                    let (found, max) = (u64::from(dict_log), u64::from(DICT_LOG_MAX));
+                    return Err(Error::Limit { what: "a dictionary as a power of two", found, max });
+                }
+                Ok(Self::Lzma { props, dict_log })
+            }
+            other => {
+                Err(Error::format(format!("a stream is compressed in way {other}, which this program does not know")))
+            }
+        }
+    }
+}
+
+/// One stream of a patch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stream {
+    /// What it holds.
+    pub kind: Kind,
+    /// How it is compressed.
+    pub coder: Coder,
+    /// Its length, in bytes.
+    pub len: u64,
+    /// Its length as it lies in the patch, in bytes.
+    pub coded: u64,
+}
+
+/// A stream that is being read. It ends where the header says that it ends.
+pub(crate) struct Reader<'a> {
+    inner: Inner<'a>,
+    left: u64,
+}
+
+enum Inner<'a> {
+    Raw(Section<'a>),
+    Lzma(Box<LzmaReader<Section<'a>>>),
+}
+
+impl<'a> Reader<'a> {
+    /// The stream that begins at byte `start` of `patch`.
+    pub(crate) fn open(stream: &Stream, patch: &'a dyn ReadAt, start: u64) -> Result<Self, Error> {
+        let section = Section { patch, at: start, end: start + stream.coded, buffer: Vec::new(), read: 0 };
+        let inner = match stream.coder {
+            Coder::Raw => Inner::Raw(section),
+            Coder::Lzma { props, dict_log } => {
+                let reader = LzmaReader::new_with_props(section, stream.len, props, 1 << dict_log, None);
+                Inner::Lzma(Box::new(reader.map_err(|e| Error::format(format!("{}: {e}", stream.kind.name())))?))
+            }
+        };
+        Ok(Self { inner, left: stream.len })
+    }
+
+    /// How many bytes it still has.
+    pub(crate) fn left(&self) -> u64 {
+        self.left
+    }
+}
+
+impl Read for Reader<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let max = buf.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let read = match &mut self.inner {
+            Inner::Raw(section) => section.read(&mut buf[..max]),
+            Inner::Lzma(reader) => reader.read(&mut buf[..max]),
+        }?;
+        self.left -= read as u64;
+        Ok(read)
+    }
+}
+
+/// The bytes of a patch from `at` to `end`, read in pieces.
+struct Section<'a> {
+    patch: &'a dyn ReadAt,
+    at: u64,
+    end: u64,
+    buffer: Vec<u8>,
+    read: usize,
+}
+
+impl BufRead for Section<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.read == self.buffer.len() {
+            let len = (self.end - self.at).min(READ_LEN as u64) as usize;
+            self.buffer.resize(len, 0);
+            self.patch.read_exact_at(&mut self.buffer, self.at)?;
+            self.at += len as u64;
+            self.read = 0;
+        }
+        Ok(&self.buffer[self.read..])
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.read += amount;
+    }
+}
+
+impl Read for Section<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let available = self.fill_buf()?;
+        let len = available.len().min(buf.len());
+        buf[..len].copy_from_slice(&available[..len]);
+        self.consume(len);
+        Ok(len)
+    }
+}
