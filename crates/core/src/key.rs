@@ -11,6 +11,7 @@ use std::fmt;
 use ring::signature::{self, Ed25519KeyPair, KeyPair, UnparsedPublicKey, VerificationAlgorithm};
 use serde::{Deserialize, Serialize};
 use spki::der::Decode;
+use spki::der::asn1::AnyRef;
 use spki::{Document, ObjectIdentifier, SubjectPublicKeyInfoRef};
 
 use crate::digest::Sha256;
@@ -112,7 +113,11 @@ impl PublicKey {
 fn inside_pem(text: &str, algorithm: ObjectIdentifier, curve: Option<ObjectIdentifier>) -> Option<Vec<u8>> {
     let (label, document) = Document::from_pem(text.trim()).ok()?;
     let info = SubjectPublicKeyInfoRef::from_der(document.as_bytes()).ok()?;
-    let on_curve = curve.is_none_or(|curve| info.algorithm.parameters_oid() == Ok(curve));
+    // RFC 3279, 2.3.1: where there is no curve to name, NULL stands in its place.
+    let on_curve = match curve {
+        Some(curve) => info.algorithm.parameters_oid() == Ok(curve),
+        None => info.algorithm.parameters == Some(AnyRef::NULL),
+    };
     let fits = label == "PUBLIC KEY" && info.algorithm.oid == algorithm && on_curve;
     info.subject_public_key.as_bytes().filter(|_| fits).map(<[u8]>::to_vec)
 }
@@ -198,6 +203,16 @@ mod tests {
             assert_eq!(spaced.key_bytes(), key.key_bytes());
             assert!(key.key_bytes().is_some());
         }
+    }
+
+    /// Found by comparing with python-tuf: an empty BIT STRING in the place of NULL was taken for a key all the same.
+    #[test]
+    fn an_rsa_key_has_null_where_others_have_a_curve() {
+        let (key, signature) = foreign("rsa", "rsassa-pss-sha256", FOREIGN[1].2);
+        let altered = key.keyval.public.replace("AQEFAAOCAQ8A", "AQEDAAOCAQ8A");
+        assert_ne!(altered, key.keyval.public);
+        let key = PublicKey { keyval: KeyVal { public: altered }, ..key };
+        assert!(key.key_bytes().is_none() && !key.verifies(b"hello", &signature));
     }
 
     #[test]
