@@ -75,7 +75,8 @@ fn write_new(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     match File::options().write(true).create_new(true).open(path) {
         Ok(mut file) => file.write_all(bytes).and_then(|()| file.sync_all()).with_context(cannot),
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-            if std::fs::read(path).is_ok_and(|there| there == bytes) {
+            let is_as_long = std::fs::metadata(path).is_ok_and(|there| there.len() == bytes.len() as u64);
+            if is_as_long && std::fs::read(path).is_ok_and(|there| there == bytes) {
                 return Ok(());
             }
             bail!("{} is there already and is something else; move it away, or name another with --out", path.display())

@@ -100,6 +100,17 @@ fn keys_of_an_app_that_exists_elsewhere_are_not_used_for_another() {
 }
 
 #[test]
+fn a_threshold_that_cannot_be_reached_makes_nothing() {
+    let server = Server::new("demo");
+    let desk = Desk::new();
+    for (count, threshold) in [(3, 4), (3, 0), (0, 0), (17, 1)] {
+        let error = create(&server, &app(), &desk.keys, RootKeys { count, threshold }, &Unlocked, clock::now());
+        assert!(matches!(error, Err(Error::Threshold { .. })), "{error:?}");
+    }
+    assert!(!desk.keys.dir().exists());
+}
+
+#[test]
 fn two_at_once_make_one_app() {
     let server = Server::new("demo");
     let desk = Desk::new();

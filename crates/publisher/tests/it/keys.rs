@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use updraft_publisher::keys::{Error, KeyName, Keystore, Known, Unlocked};
+use updraft_publisher::keys::{Error, KeyName, Keystore, Known, Ring, Unlocked};
 
 fn store() -> (tempfile::TempDir, Keystore) {
     let temp = tempfile::tempdir().unwrap();
@@ -42,6 +42,77 @@ fn making_keys_again_keeps_those_that_are_there() {
     // The one that was made anew is locked like the other, whoever asked for what.
     assert!(keys.open_key(KeyName::Targets, &Unlocked).is_err());
     assert_eq!(keys.create_keys(1, &secret).unwrap().targets.public(), second.targets.public());
+}
+
+#[test]
+fn several_root_keys_lie_under_their_fingerprints() {
+    let (_temp, keys) = store();
+    let first = keys.create_keys(3, &Unlocked).unwrap();
+    let held = |name| keys.held().unwrap().into_iter().filter(|held| held.name == name).collect::<Vec<_>>();
+    assert_eq!((held(KeyName::Root).len(), held(KeyName::Targets).len()), (3, 1));
+    assert!(!keys.key_path(KeyName::Root).exists());
+    // An interruption left two.
+    let lost = held(KeyName::Root).pop().unwrap();
+    std::fs::remove_file(&lost.path).unwrap();
+    let second = keys.create_keys(3, &Unlocked).unwrap();
+    let kept = second.root.iter().filter(|key| first.root.iter().any(|other| other.public() == key.public()));
+    assert_eq!((second.root.len(), kept.count()), (3, 2));
+    let error = keys.create_keys(2, &Unlocked).unwrap_err();
+    assert!(matches!(error, Error::TooMany { found: 3, wanted: 2, .. }), "{error}");
+}
+
+#[test]
+fn a_key_under_the_name_of_another_is_not_used() {
+    let (_temp, keys) = store();
+    keys.create_keys(2, &Known::new("secret")).unwrap();
+    let held = keys.held().unwrap();
+    let (one, two) = (&held[0], &held[1]);
+    assert!(one.locked && one.fingerprint.is_some());
+    let secret = Known::new("secret");
+    let named = Ring::new(&keys, &secret).open(one).unwrap().public();
+    std::fs::rename(&two.path, &one.path).unwrap();
+    let error = Ring::new(&keys, &secret).find(KeyName::Root, &[named], 1).unwrap_err();
+    assert!(
+        matches!(&error, Error::Foreign { reason, .. } if reason.contains("not the one that its name says")),
+        "{error}"
+    );
+}
+
+#[test]
+fn keys_are_found_by_what_they_are_and_opened_only_where_they_must() {
+    let (_temp, keys) = store();
+    let secret = Known::new("secret");
+    let made = keys.create_keys(1, &secret).unwrap();
+    let new = Ring::new(&keys, &secret).make(KeyName::Targets).unwrap();
+    // The name says it: no passphrase is needed for the other.
+    let ring = Ring::new(&keys, &secret);
+    let found = ring.find(KeyName::Targets, &[new.public()], 5).unwrap();
+    assert_eq!(found.iter().map(|key| key.public()).collect::<Vec<_>>(), [new.public()]);
+    // A plain name says nothing, and a key is found in whatever file of its role it lies.
+    let both = [made.targets.public(), new.public()];
+    assert_eq!(ring.find(KeyName::Targets, &both, 5).unwrap().len(), 2);
+    assert_eq!(ring.find(KeyName::Targets, &both, 1).unwrap().len(), 1);
+    assert_eq!(ring.find(KeyName::Targets, &[made.root[0].public()], 5).unwrap().len(), 0);
+}
+
+#[test]
+fn keys_are_copied_before_they_are_removed() {
+    let ((_a, there), (_b, here)) = (store(), store());
+    let made = there.create_keys(1, &Unlocked).unwrap();
+    let secret = Known::new("secret");
+    let copies = here.copy_from(&Ring::new(&there, &Unlocked), &secret).unwrap();
+    assert_eq!((copies.len(), there.held().unwrap().len()), (2, 2), "nothing is removed by copying");
+    assert!(here.held().unwrap().iter().all(|held| held.locked));
+    assert_eq!(here.open_key(KeyName::Root, &secret).unwrap().public(), made.root[0].public());
+    // Again is success; another key under the name is not.
+    here.copy_from(&Ring::new(&there, &Unlocked), &secret).unwrap();
+    std::fs::copy(here.key_path(KeyName::Targets), here.key_path(KeyName::Root)).unwrap();
+    let error = here.copy_from(&Ring::new(&there, &Unlocked), &secret).unwrap_err();
+    assert!(matches!(error, Error::Exists { .. }), "{error}");
+    there.remove_keys().unwrap();
+    assert!(there.held().unwrap().is_empty());
+    let error = here.copy_from(&Ring::new(&there, &Unlocked), &secret).unwrap_err();
+    assert!(matches!(error, Error::Missing { .. }), "{error}");
 }
 
 #[test]
