@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+mod differential;
 mod golden;
 mod python_tuf;
 mod tidy;
