@@ -3,6 +3,8 @@
 //! Metadata travels as text, exactly as it was signed. Nothing here is believed by either side because of where it came
 //! from: the server verifies what it is given as a device would, and so does the tool.
 
+mod health;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +16,8 @@ use crate::key::PublicKey;
 use crate::name::{AppName, ChannelName, Platform};
 use crate::release::{Notes, ReleaseName, TreeRef};
 use crate::version::Version;
+
+pub use health::{AppHealth, AppState, Finding, Health, Level, Matter, Renewer, RoleHealth, span};
 
 /// `POST /api/v1/apps`: wants an app of this name. Creates its online keys; the app exists once its root is there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

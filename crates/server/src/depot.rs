@@ -15,6 +15,7 @@ mod error;
 mod fsck;
 mod gc;
 mod handover;
+mod health;
 mod keys;
 mod load;
 mod parallel;
@@ -40,6 +41,7 @@ use updraft_core::name::AppName;
 
 pub use error::Error;
 pub use fsck::Repair;
+pub use health::Round;
 pub use keys::{Error as KeysError, OnlineKeys};
 pub use renew::Renewed;
 pub use trees::ReleaseTree;
@@ -101,18 +103,7 @@ impl Depot {
     /// When the store cannot be listed.
     pub async fn open(store: Store, keys: OnlineKeys, options: Options, now: Timestamp) -> Result<Self, Error> {
         let names = app_names(&store).await?;
-        let depot = Self {
-            inner: Arc::new(Inner {
-                store,
-                keys,
-                options,
-                apps: ArcSwap::default(),
-                uploads: upload::Running::default(),
-                trees: trees::Remembered::default(),
-                collecting: tokio::sync::Mutex::new(()),
-                checking: tokio::sync::Mutex::new(()),
-            }),
-        };
+        let depot = Self::over(store, keys, options);
         for name in names {
             let slot = depot.slot_or_new(&name);
             let _turn = slot.turn.lock().await;
@@ -136,6 +127,21 @@ impl Depot {
             tracing::error!(%app, %error, "the online roles of this app could not be renewed");
         }
         Ok(depot)
+    }
+
+    /// A depot that knows of no app yet.
+    fn over(store: Store, keys: OnlineKeys, options: Options) -> Self {
+        let inner = Inner {
+            store,
+            keys,
+            options,
+            apps: ArcSwap::default(),
+            uploads: upload::Running::default(),
+            trees: trees::Remembered::default(),
+            collecting: tokio::sync::Mutex::new(()),
+            checking: tokio::sync::Mutex::new(()),
+        };
+        Self { inner: Arc::new(inner) }
     }
 
     /// The store behind it.

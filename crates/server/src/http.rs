@@ -11,6 +11,7 @@ mod content;
 mod dashboard;
 mod error;
 mod health;
+mod metrics;
 mod path;
 mod range;
 mod read;
@@ -84,7 +85,7 @@ impl fmt::Debug for Service {
 }
 
 /// What the server says of itself at the top, where a file of the folder goes first.
-const HEALTH: [&str; 3] = ["healthz", "readyz", "version"];
+const HEALTH: [&str; 4] = ["healthz", "metrics", "readyz", "version"];
 
 impl Service {
     /// The service over these parts.
@@ -165,6 +166,7 @@ fn router(shared: &Shared) -> Router {
     let health = Router::new()
         .route("/healthz", get(health::live))
         .route("/readyz", get(health::ready))
+        .route("/metrics", get(metrics::show))
         .route("/version", get(health::version));
     Router::new()
         .route("/", get(seed::greet))

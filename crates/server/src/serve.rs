@@ -2,7 +2,7 @@
 //!
 //! The listener and the signal to stop are handed in; so a test has its own, and the command line decides what a signal
 //! is. Every wait for a client has an end (see [`Limits`]), so that whoever is slow on purpose costs little, and not for
-//! long. The other task here keeps what the server signs fresh.
+//! long. The other tasks here keep what the server signs fresh, and remind people of what they have to.
 
 mod fresh;
 mod inbound;
@@ -28,10 +28,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use updraft_core::Timestamp;
 use updraft_core::digest::Sha256;
 
 use crate::config::Config;
-use crate::depot::Depot;
+use crate::depot::{Depot, Round};
 use crate::http::{Body, Parts, Service};
 use crate::rescan::Rescan;
 use crate::seed::Seed;
@@ -41,6 +42,8 @@ use stream::{Ongoing, Progress, Stream};
 
 /// How often to look whether the folder's app has a new release, so that its list is made before somebody asks.
 const LIST_EVERY: Duration = Duration::from_secs(1);
+/// How often to say in the log what a person has to do.
+const REMIND_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long to wait before taking connections again when the system has no more of them.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -124,13 +127,14 @@ pub async fn run(
     let seed = config.folder.as_ref().map(|folder| Seed::new(folder.app.clone(), depot.clone(), rescan));
     let mut tasks = JoinSet::new();
     tasks.spawn(fresh::keep(depot.clone()));
+    tasks.spawn(keep_reminding(depot.clone()));
     if let Some(seed) = seed.clone() {
         tasks.spawn(keep_listed(seed));
     }
     let (access, public_url) = (config.access.clone(), config.public_url.clone());
     let service = Service::new(Parts { depot, seed, admin, access, public_url });
     serve(listener, service, Limits::default(), shutdown).await;
-    // Both tasks only do what the next start would do as well.
+    // These tasks only do what the next start would do as well.
     tasks.shutdown().await;
 }
 
@@ -242,6 +246,16 @@ impl http_body::Body for Outbound {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+/// Says in the log what a person has to do before something ends: now, and each day.
+async fn keep_reminding(depot: Depot) {
+    let mut round = Round::First;
+    loop {
+        depot.remind(Timestamp::now(), round).await;
+        round = Round::Daily;
+        tokio::time::sleep(REMIND_EVERY).await;
     }
 }
 

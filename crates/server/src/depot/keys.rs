@@ -140,6 +140,16 @@ impl OnlineKeys {
         }
     }
 
+    /// Whether keys that sign the releases of `app` lie beside its online keys, as those of a folder do.
+    pub(super) fn has_publishers(&self, app: &AppName) -> bool {
+        match &*self.0 {
+            Place::Directory(directory) => {
+                files(&directory.join(app.as_str()), is_publishers).is_ok_and(|files| !files.is_empty())
+            }
+            Place::Memory(_) => false,
+        }
+    }
+
     /// The key of `app` that waits for a root to name it, made if there is none: one that is not among `used`, the bytes
     /// of every public key that a root has named. Of several callers at once, in one process, one may make it.
     ///
@@ -178,6 +188,12 @@ impl OnlineKeys {
     }
 }
 
+/// Whether a file of this name would hold a key that a publisher signs with.
+fn is_publishers(name: &str) -> bool {
+    let stem = name.strip_suffix(".pem").map(|stem| stem.split_once('-').map_or(stem, |(role, _)| role));
+    matches!(stem, Some("root" | "targets"))
+}
+
 fn lock(apps: &Mutex<Apps>) -> MutexGuard<'_, Apps> {
     apps.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -205,6 +221,11 @@ const LATER: &str = "online-";
 
 /// The files of all keys but the first, by name.
 fn later_files(app_dir: &Path) -> Result<Vec<PathBuf>, Error> {
+    files(app_dir, |name| name.starts_with(LATER) && name.ends_with(".pem"))
+}
+
+/// The files in the directory of an app whose names are wanted, by name.
+fn files(app_dir: &Path, is_wanted: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>, Error> {
     let fail = |e: io::Error| Error::new(app_dir, e);
     let entries = match fs::read_dir(app_dir) {
         Ok(entries) => entries,
@@ -217,8 +238,7 @@ fn later_files(app_dir: &Path) -> Result<Vec<PathBuf>, Error> {
             return Err(Error::new(app_dir, format_args!("more than {NAMES_MAX} files are in it")));
         }
         let path = entry.map_err(fail)?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if name.starts_with(LATER) && name.ends_with(".pem") {
+        if is_wanted(path.file_name().and_then(|name| name.to_str()).unwrap_or_default()) {
             files.push(path);
         }
     }
@@ -324,6 +344,20 @@ mod tests {
         assert_ne!(keys.get_or_make(&other).unwrap().public(), again, "no key signs for two apps");
         let left: Vec<_> = fs::read_dir(dir.path().join("a/keys/demo")).unwrap().collect();
         assert_eq!(left.len(), 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn a_publishers_key_beside_it_is_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let (keys, app) = (OnlineKeys::directory(dir.path()), "demo".parse().unwrap());
+        keys.get_or_make(&app).unwrap();
+        for (name, is_one) in
+            [("root.json", false), ("rooted.pem", false), ("online-root.pem", false), ("targets-01ab.pem", true)]
+        {
+            fs::write(dir.path().join("demo").join(name), "").unwrap();
+            assert_eq!(keys.has_publishers(&app), is_one, "{name}");
+        }
+        assert!(!keys.has_publishers(&"other".parse().unwrap()));
     }
 
     #[cfg(unix)]

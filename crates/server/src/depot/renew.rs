@@ -31,19 +31,23 @@ impl Depot {
             if slot.view().is_none() && slot.trouble().is_none() {
                 continue;
             }
-            let (depot, app) = (self.clone(), slot.name.clone());
+            let (depot, app, noted) = (self.clone(), slot.name.clone(), Arc::clone(&slot));
             // In a task of its own: it ends well when the caller goes away, and a panic ends nothing but it.
             let done = tokio::spawn(async move {
                 let _turn = slot.turn.lock().await;
                 let _keep = slot.keep.read().await;
                 depot.renew_in_turn(&slot, now).await
             });
-            match done.await {
-                Ok(Ok(true)) => renewed.apps.push(app),
-                Ok(Ok(false)) => {}
-                Ok(Err(error)) => renewed.failed.push((app, error)),
-                Err(stopped) if stopped.is_panic() => renewed.failed.push((app.clone(), Error::Defect(app))),
-                Err(_) => renewed.failed.push((app, Error::Stopping)),
+            let done = match done.await {
+                Ok(done) => done,
+                Err(stopped) if stopped.is_panic() => Err(Error::Defect(app.clone())),
+                Err(_) => Err(Error::Stopping),
+            };
+            noted.vitals.note(&done);
+            match done {
+                Ok(true) => renewed.apps.push(app),
+                Ok(false) => {}
+                Err(error) => renewed.failed.push((app, error)),
             }
         }
         renewed

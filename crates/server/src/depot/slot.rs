@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwapOption;
 use updraft_core::name::AppName;
 
+use super::health::Vitals;
 use super::{Error, View};
 
 #[derive(Debug)]
@@ -16,6 +17,7 @@ pub(super) struct Slot {
     pub(super) name: AppName,
     pub(super) turn: tokio::sync::Mutex<()>,
     pub(super) keep: tokio::sync::RwLock<()>,
+    pub(super) vitals: Vitals,
     view: ArcSwapOption<View>,
     trouble: Mutex<Option<String>>,
 }
@@ -26,6 +28,7 @@ impl Slot {
             name,
             turn: tokio::sync::Mutex::default(),
             keep: tokio::sync::RwLock::default(),
+            vitals: Vitals::default(),
             view: ArcSwapOption::empty(),
             trouble: Mutex::default(),
         }

@@ -6,7 +6,7 @@
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use serde::Serialize;
-use updraft_core::api::{Problem, UploadState};
+use updraft_core::api::{Health, Matter, Problem, UploadState};
 
 use super::body::Body;
 use crate::depot;
@@ -25,20 +25,25 @@ struct Failure {
     remedy: Option<String>,
     header: Option<(HeaderName, HeaderValue)>,
     upload: Option<UploadState>,
+    health: Option<Box<Health>>,
 }
 
-/// The body: a problem and, when an upload was at another byte than its sender thought, where it is.
+/// The body: a problem and, when an upload was at another byte than its sender thought, where it is; when the server is not
+/// ready, all that is to be said of that.
 #[derive(Serialize)]
 struct Document {
     #[serde(flatten)]
     problem: Problem,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     upload: Option<UploadState>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    health: Option<Box<Health>>,
 }
 
 impl Error {
     fn new(status: StatusCode, kind: &'static str, detail: impl Into<String>) -> Self {
-        Self(Box::new(Failure { status, kind, detail: detail.into(), remedy: None, header: None, upload: None }))
+        let detail = detail.into();
+        Self(Box::new(Failure { status, kind, detail, remedy: None, header: None, upload: None, health: None }))
     }
 
     fn remedy(mut self, remedy: &str) -> Self {
@@ -125,6 +130,17 @@ impl Error {
             .header(RETRY_AFTER, HeaderValue::from_static("5"))
     }
 
+    /// Not ready, and why: what anybody may know of it.
+    pub(super) fn unwell(health: Health) -> Self {
+        // What a person has not signed in time is not what makes it unready.
+        let first = health.findings.iter().find(|finding| finding.kind != Matter::Ends);
+        let app = first.and_then(|finding| finding.app.as_ref()).map_or(String::new(), |app| format!("app {app}: "));
+        let mut error = Self::not_ready(first.map_or(String::new(), |finding| format!("{app}{}", finding.what)));
+        error.0.remedy = first.map(|finding| finding.remedy.clone());
+        error.0.health = Some(Box::new(health));
+        error
+    }
+
     pub(super) fn scan_failed(reason: String) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "scan-failed", reason)
     }
@@ -144,10 +160,10 @@ impl Error {
 
     /// The answer to a request that had no body, or whose body may be left unread.
     pub(super) fn response(self) -> Response<Body> {
-        let Failure { status, kind, detail, remedy, header, upload } = *self.0;
+        let Failure { status, kind, detail, remedy, header, upload, health } = *self.0;
         let title = status.canonical_reason().unwrap_or("Error").to_owned();
         let problem = Problem { kind: kind.to_owned(), title, status: status.as_u16(), detail, remedy };
-        let document = serde_json::to_vec(&Document { problem, upload }).expect("a problem is plain JSON");
+        let document = serde_json::to_vec(&Document { problem, upload, health }).expect("a problem is plain JSON");
         let mut response = Response::new(Body::empty());
         *response.status_mut() = status;
         let headers = response.headers_mut();

@@ -23,8 +23,8 @@ use updraft_core::limits::{API_BODY_LEN_MAX, MISSING_BATCH_MAX, TREE_LEN_MAX};
 use updraft_core::name::AppName;
 use updraft_core::tree::stored::Encoding;
 
-use super::Shared;
 use super::error::Error;
+use super::{Shared, health};
 use crate::depot::{self, Repair};
 
 /// The routes, without `/api/v1` in front.
@@ -43,6 +43,7 @@ pub(super) fn routes(shared: &Shared) -> Router<Shared> {
         .route("/apps/{app}/promote", post(promote))
         .route("/gc", post(gc))
         .route("/fsck", post(fsck))
+        .route("/health", get(health::all))
         .route_layer(middleware::from_fn_with_state(shared.clone(), gate))
 }
 

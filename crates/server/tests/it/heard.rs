@@ -7,12 +7,16 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-/// Keeps every event at the level `ERROR`, one line each.
+/// Keeps every event but those for developers, one line each.
 #[derive(Clone, Default)]
-pub(crate) struct Heard(Arc<Mutex<Vec<String>>>);
+pub(crate) struct Heard(Arc<Mutex<Vec<(Level, String)>>>);
 
 impl Heard {
     pub(crate) fn errors(&self) -> Vec<String> {
+        self.all().into_iter().filter(|(level, _)| *level == Level::ERROR).map(|(_, line)| line).collect()
+    }
+
+    pub(crate) fn all(&self) -> Vec<(Level, String)> {
         self.0.lock().unwrap().clone()
     }
 }
@@ -27,7 +31,7 @@ impl Visit for Line {
 
 impl Subscriber for Heard {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() == Level::ERROR
+        *metadata.level() <= Level::INFO
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {
@@ -41,7 +45,7 @@ impl Subscriber for Heard {
     fn event(&self, event: &Event<'_>) {
         let mut line = Line(String::new());
         event.record(&mut line);
-        self.0.lock().unwrap().push(line.0);
+        self.0.lock().unwrap().push((*event.metadata().level(), line.0));
     }
 
     fn enter(&self, _: &Id) {}

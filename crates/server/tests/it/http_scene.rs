@@ -50,12 +50,21 @@ pub(crate) struct Publisher {
 impl Publisher {
     /// What creates the app, for a server whose online key is `online`.
     pub(crate) fn first_metadata(online: &PublicKey) -> (api::FirstMetadata, Targets) {
-        let root = Root::new(1, next_year())
+        Self::first_metadata_until(online, next_year(), next_year())
+    }
+
+    /// The same, with these ends of root and targets.
+    pub(crate) fn first_metadata_until(
+        online: &PublicKey,
+        root_end: Timestamp,
+        targets_end: Timestamp,
+    ) -> (api::FirstMetadata, Targets) {
+        let root = Root::new(1, root_end)
             .with_role(&Role::Root, &[keys::root().public()], 1)
             .with_role(&Role::Targets, &[keys::targets().public()], 1)
             .with_role(&Role::Snapshot, std::slice::from_ref(online), 1)
             .with_role(&Role::Timestamp, std::slice::from_ref(online), 1);
-        let targets = Targets::new(1, next_year()).with_channels_role(online);
+        let targets = Targets::new(1, targets_end).with_channels_role(online);
         let sign = |envelope: Envelope, key| String::from_utf8(envelope.sign(key).to_bytes()).unwrap();
         let first = api::FirstMetadata {
             root: sign(Envelope::new(&root), &keys::root()),

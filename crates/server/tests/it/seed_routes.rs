@@ -181,11 +181,13 @@ async fn the_servers_own_names_are_served_elsewhere() {
 
 #[tokio::test]
 async fn a_file_of_the_folder_goes_before_what_the_server_says_of_itself() {
-    let own = files().with("healthz", "mine").with("version", "mine too");
+    let own = files().with("healthz", "mine").with("version", "mine too").with("metrics", "mine as well");
     let (scene, _) = Scene::folder(&own, Access::default(), None).await;
     assert_eq!(scene.get("/healthz").await.text(), "mine");
     assert_eq!(scene.get("/version").await.text(), "mine too");
-    assert_eq!(scene.get("/readyz").await.text(), "ready\n");
+    assert_eq!(scene.get("/metrics").await.text(), "mine as well");
+    assert_eq!(scene.get("/readyz").await.json()["ready"], true);
+    assert!(scene.get("/api/v1/metrics").await.text().contains("updraft_ready 1\n"));
     assert_eq!(scene.get("/api/v1/healthz").await.text(), "ok\n");
 }
 
