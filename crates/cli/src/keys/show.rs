@@ -263,9 +263,9 @@ mod tests {
         let open = held("root.pem", Some(key(1).fingerprint()), false);
         assert_eq!(place(&key(1), KeyName::Root, &[open], &root), Place::Here { path: path(), locked: false });
         let locked = held("root.pem", None, true);
-        assert_eq!(place(&key(1), KeyName::Root, &[locked.clone()], &root), Place::Locked { path: path() });
+        assert_eq!(place(&key(1), KeyName::Root, std::slice::from_ref(&locked), &root), Place::Locked { path: path() });
         // A later key is not in the file of the first.
-        assert_eq!(place(&key(4), KeyName::Root, &[locked.clone()], &root), Place::Elsewhere);
+        assert_eq!(place(&key(4), KeyName::Root, std::slice::from_ref(&locked), &root), Place::Elsewhere);
         assert_eq!(place(&key(2), KeyName::Targets, &[locked], &root), Place::Elsewhere);
     }
 }

@@ -370,7 +370,8 @@ fn a_bad_proposal_is_named_and_not_signed() {
     // Releases in the luggage.
     let smuggled = with_text(&proposal, |value| {
         forge(value, "targets", &[], |targets| {
-            targets["targets"]["releases/any/9.json"] = serde_json::json!({"hashes": {"sha256": "0".repeat(64)}, "length": 1});
+            targets["targets"]["releases/any/9.json"] =
+                serde_json::json!({"hashes": {"sha256": "0".repeat(64)}, "length": 1});
         });
     });
     assert!(refused(&smuggled).contains("which releases are live"), "{}", refused(&smuggled));
