@@ -134,7 +134,7 @@ async fn what_is_not_whole() {
     let longer = spoilt(&view, &release, |t| t.targets.get_mut(&path).unwrap().length += 1);
     assert_refused(&depot, &longer, "another length", REFUSED).await;
     let unhashed = spoilt(&view, &release, |t| t.targets.get_mut(&path).unwrap().hashes.sha256 = None);
-    assert_refused(&depot, &unhashed, "no SHA-256", REFUSED).await;
+    assert_refused(&depot, &unhashed, "no hash is listed", REFUSED).await;
 
     let foreign = Release { app: "other".parse().unwrap(), ..release.clone() };
     assert_refused(&depot, &spoilt(&view, &foreign, |_| {}), "belongs to app other", REFUSED).await;
