@@ -192,7 +192,7 @@ impl<'a> OldImage<'a> {
         let mut len = 0;
         let mut placed = Vec::with_capacity(bases.len());
         for (base, bytes) in header.bases.iter().zip(bases) {
-            let found = bytes.len().map_err(|source| Error::Old { index: base.index, source })?;
+            let found = bytes.size().map_err(|source| Error::Old { index: base.index, source })?;
             if found != base.len {
                 return Err(Error::Base { index: base.index, found, expected: base.len });
             }

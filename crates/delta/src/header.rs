@@ -96,7 +96,7 @@ impl Header {
     /// # Errors
     /// When it is no patch, claims more than the limits allow, or is not as long as it says.
     pub fn read(patch: &dyn ReadAt) -> Result<(Self, u64), Error> {
-        let found = patch.len().map_err(Error::Patch)?;
+        let found = patch.size().map_err(Error::Patch)?;
         let mut prefix = [0; PREFIX_LEN];
         if found < PREFIX_LEN as u64 {
             return Err(Error::format("it ends within its first bytes"));

@@ -10,15 +10,7 @@ pub trait ReadAt {
     ///
     /// # Errors
     /// When that cannot be found out.
-    fn len(&self) -> io::Result<u64>;
-
-    /// Whether there are none.
-    ///
-    /// # Errors
-    /// As [`Self::len`].
-    fn is_empty(&self) -> io::Result<bool> {
-        Ok(self.len()? == 0)
-    }
+    fn size(&self) -> io::Result<u64>;
 
     /// Fills `buf` from byte `offset` on.
     ///
@@ -28,8 +20,8 @@ pub trait ReadAt {
 }
 
 impl ReadAt for [u8] {
-    fn len(&self) -> io::Result<u64> {
-        Ok(<[u8]>::len(self) as u64)
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.len() as u64)
     }
 
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
@@ -38,9 +30,19 @@ impl ReadAt for [u8] {
     }
 }
 
+impl ReadAt for &[u8] {
+    fn size(&self) -> io::Result<u64> {
+        (**self).size()
+    }
+
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        (**self).read_exact_at(buf, offset)
+    }
+}
+
 impl ReadAt for Vec<u8> {
-    fn len(&self) -> io::Result<u64> {
-        ReadAt::len(self.as_slice())
+    fn size(&self) -> io::Result<u64> {
+        self.as_slice().size()
     }
 
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
@@ -50,7 +52,7 @@ impl ReadAt for Vec<u8> {
 
 #[cfg(unix)]
 impl ReadAt for std::fs::File {
-    fn len(&self) -> io::Result<u64> {
+    fn size(&self) -> io::Result<u64> {
         Ok(self.metadata()?.len())
     }
 

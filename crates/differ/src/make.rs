@@ -177,8 +177,7 @@ fn parts(starts: &[usize], lens: &[usize], copy: &Copy) -> impl Iterator<Item = 
 fn prove(made: &Made, old: &[&[u8]], new: &[&[u8]]) -> Result<(), Error> {
     let unproven = |e: updraft_delta::Error| Error::Unproven(e.to_string());
     let patch = Patch::open(&made.patch).map_err(unproven)?;
-    let files: Vec<Vec<u8>> = made.bases.iter().map(|n| old[*n].to_vec()).collect();
-    let bases: Vec<&dyn ReadAt> = files.iter().map(|file| file as &dyn ReadAt).collect();
+    let bases: Vec<&dyn ReadAt> = made.bases.iter().map(|n| &old[*n] as &dyn ReadAt).collect();
     let mut compare = Compare { new, index: 0, rest: &[] };
     patch.apply(&bases, &mut compare).map_err(unproven)?;
     if compare.rest.is_empty() && compare.index == new.len() {

@@ -2,18 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use updraft_agent::ui::{Exit, say, size};
-use updraft_core::digest::{Digest, Hasher};
+use updraft_core::digest::Digest;
 use updraft_core::limits::TREE_LEN_MAX;
 use updraft_core::tree::{Tree, codec, patch};
 use updraft_delta::{Header, Patch, ReadAt, Sink};
 use updraft_files::{Dir, write};
 
-use super::side::{Content, Side};
+use super::side::{Content, Side, digest_of};
 use super::{must_be_free, open};
 
 pub(super) fn run(old: &Path, patch: &Path, output: &Path) -> anyhow::Result<Exit> {
@@ -63,11 +63,11 @@ fn to_file(patch: &Patch<'_>, bases: &[&dyn ReadAt], output: &Path) -> anyhow::R
     let dir = output.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut spool = Spool::new(dir)?;
     patch.apply(bases, &mut spool)?;
-    let [file] = &mut spool.files[..] else {
-        bail!("the patch makes {} files; apply it to a directory", spool.files.len())
+    let (count, file) = (spool.files.len(), spool.files.pop());
+    let Some(file) = file.filter(|_| count == 1) else {
+        bail!("the patch makes {count} files; apply it to a directory")
     };
-    let file = file.take().expect("nothing was taken yet");
-    let (digest, len) = digest_of(&mut file.as_file())?;
+    let (digest, len) = digest_of(file.path())?;
     must_be(digest, patch)?;
     file.as_file().sync_all()?;
     file.persist_noclobber(output).with_context(|| output.display().to_string())?;
@@ -91,7 +91,11 @@ fn to_dir(patch: &Patch<'_>, bases: &[&dyn ReadAt], old: (&Path, &Tree), output:
     let contents = spool.contents(old, &tree)?;
     let staged = tempfile::Builder::new().prefix(".updraft-patch-").tempdir_in(parent)?;
     let content = |digest: &Digest| -> io::Result<Box<dyn Read>> {
-        Ok(Box::new(File::open(contents.get(digest).ok_or(io::ErrorKind::NotFound)?)?))
+        match contents.get(digest) {
+            Some(path) => Ok(Box::new(File::open(path)?)),
+            // Whatever else there is, it is empty: patches do not speak of those.
+            None => Ok(Box::new(io::empty())),
+        }
     };
     write::write(&Dir::open(staged.path())?, &tree, &content)?;
     fs::rename(staged.path(), output).with_context(|| output.display().to_string())?;
@@ -102,7 +106,7 @@ fn to_dir(patch: &Patch<'_>, bases: &[&dyn ReadAt], old: (&Path, &Tree), output:
 /// Outputs, each in a file of its own that goes away with this.
 struct Spool {
     dir: tempfile::TempDir,
-    files: Vec<Option<tempfile::NamedTempFile>>,
+    files: Vec<tempfile::NamedTempFile>,
 }
 
 impl Spool {
@@ -112,13 +116,12 @@ impl Spool {
     }
 
     /// The tree that the first output is the document of.
-    fn tree(&mut self, patch: &Patch<'_>) -> anyhow::Result<Tree> {
+    fn tree(&self, patch: &Patch<'_>) -> anyhow::Result<Tree> {
         let first = patch.header().outputs.first().filter(|output| output.len <= TREE_LEN_MAX);
         if first.is_none() {
             bail!("the patch carries no tree document; apply it to a file");
         }
-        let file = self.files[0].as_ref().expect("the first output was made");
-        let bytes = fs::read(file.path())?;
+        let bytes = fs::read(self.files[0].path())?;
         must_be(Digest::of(&bytes), patch)?;
         Ok(codec::decode(&bytes)?)
     }
@@ -130,7 +133,7 @@ impl Spool {
             bail!("the patch makes {} files, the tree lacks {}: it is damaged", self.files.len() - 1, lacking.len());
         }
         let made = lacking.iter().zip(&self.files[1..]);
-        let made = made.filter_map(|(file, made)| Some((file.digest, made.as_ref()?.path().to_owned())));
+        let made = made.map(|(file, made)| (file.digest, made.path().to_owned()));
         let kept = old.files().map(|file| (file.digest, dir.join(file.path.as_str())));
         Ok(kept.chain(made).collect())
     }
@@ -138,28 +141,11 @@ impl Spool {
 
 impl Sink for Spool {
     fn begin(&mut self, _index: usize, _len: u64) -> io::Result<()> {
-        self.files.push(Some(tempfile::NamedTempFile::new_in(self.dir.path())?));
+        self.files.push(tempfile::NamedTempFile::new_in(self.dir.path())?);
         Ok(())
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self.files.last_mut() {
-            Some(Some(file)) => file.write_all(bytes),
-            _ => Err(io::Error::other("bytes before the first output")),
-        }
+        self.files.last_mut().expect("an output began").write_all(bytes)
     }
-}
-
-fn digest_of(file: &mut &File) -> io::Result<(Digest, u64)> {
-    file.rewind()?;
-    let mut hasher = Hasher::new();
-    let mut piece = vec![0; 256 << 10];
-    loop {
-        match file.read(&mut piece)? {
-            0 => break,
-            len => hasher.update(&piece[..len]),
-        }
-    }
-    let len = hasher.len();
-    Ok((hasher.finish(), len))
 }

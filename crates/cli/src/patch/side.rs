@@ -28,7 +28,7 @@ impl Side {
         if !metadata.is_file() {
             bail!("{}: is neither a file nor a directory", path.display());
         }
-        Ok(Self::File { path: path.to_owned(), digest: digest_of(path)? })
+        Ok(Self::File { path: path.to_owned(), digest: digest_of(path)?.0 })
     }
 
     /// The digest that names it.
@@ -84,15 +84,18 @@ impl Content {
     }
 }
 
-fn digest_of(path: &Path) -> anyhow::Result<Digest> {
+/// The digest of a file, and its length.
+pub(super) fn digest_of(path: &Path) -> anyhow::Result<(Digest, u64)> {
     let failed = || path.display().to_string();
     let mut file = File::open(path).with_context(failed)?;
     let mut hasher = Hasher::new();
     let mut piece = vec![0; 256 << 10];
     loop {
         match std::io::Read::read(&mut file, &mut piece).with_context(failed)? {
-            0 => return Ok(hasher.finish()),
+            0 => break,
             len => hasher.update(&piece[..len]),
         }
     }
+    let len = hasher.len();
+    Ok((hasher.finish(), len))
 }

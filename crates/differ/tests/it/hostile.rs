@@ -122,7 +122,7 @@ fn a_base_of_another_length_is_named() {
 struct Shrinking;
 
 impl ReadAt for Shrinking {
-    fn len(&self) -> io::Result<u64> {
+    fn size(&self) -> io::Result<u64> {
         Ok(8)
     }
 

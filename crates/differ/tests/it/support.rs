@@ -25,16 +25,14 @@ impl Sink for Kept {
 
 /// The patch between these files.
 pub(crate) fn made(old: &[Vec<u8>], new: &[Vec<u8>]) -> Made {
-    let slices = |files: &[Vec<u8>]| -> Vec<Vec<u8>> { files.to_vec() };
-    let (old, new) = (slices(old), slices(new));
     let old: Vec<&[u8]> = old.iter().map(Vec::as_slice).collect();
     let new: Vec<&[u8]> = new.iter().map(Vec::as_slice).collect();
     make(&old, &new, &Options { from: [1; 32], to: [2; 32] }).unwrap()
 }
 
 /// What `patch` makes of the files of `old` with these numbers.
-pub(crate) fn applied(patch: &Vec<u8>, old: &[Vec<u8>], bases: &[usize]) -> Result<Vec<Vec<u8>>, Error> {
-    let patch = Patch::open(patch)?;
+pub(crate) fn applied(patch: &[u8], old: &[Vec<u8>], bases: &[usize]) -> Result<Vec<Vec<u8>>, Error> {
+    let patch = Patch::open(&patch)?;
     let bases: Vec<&dyn ReadAt> = bases.iter().map(|n| &old[*n] as &dyn ReadAt).collect();
     let mut kept = Kept::default();
     patch.apply(&bases, &mut kept)?;

@@ -1,0 +1,76 @@
+//! `updraft patch`: between files, between directories, and what it says when it cannot.
+
+use std::fs;
+use std::path::Path;
+
+use crate::support::{Said, assert_same_tree, run, updraft, write_tree};
+
+fn scene() -> tempfile::TempDir {
+    let scene = tempfile::tempdir().unwrap();
+    let text = |n: u32| (0..4_000).map(|i| format!("line {} of {n}\n", i * n)).collect::<String>();
+    let (one, two) = (text(1), text(2));
+    let more = two.clone() + "one line more\n";
+    write_tree(&scene.path().join("old"), &[("a.txt", &one), ("sub/b.txt", &two), ("gone", "x")]);
+    write_tree(&scene.path().join("new"), &[("renamed.txt", &one), ("sub/b.txt", &more), ("empty", "")]);
+    scene
+}
+
+fn at(dir: &Path, args: &str) -> Said {
+    run(updraft().current_dir(dir).args(args.split_whitespace()))
+}
+
+#[test]
+fn between_directories() {
+    let scene = scene();
+    let dir = scene.path();
+    let made = at(dir, "patch make old new -o p --json").ok();
+    let report = made.json();
+    // A line more, a rename, an empty file: a few hundred bytes.
+    assert!(report["patch"].as_u64().unwrap() < 500, "{report}");
+    assert_eq!(report["patch"], fs::metadata(dir.join("p")).unwrap().len());
+    at(dir, "patch apply old p -o out").ok();
+    assert_same_tree(&dir.join("new"), &dir.join("out"));
+    let explained = at(dir, "patch explain p").ok().out;
+    assert!(explained.contains("inserted bytes") && explained.contains("header"), "{explained}");
+    let json = at(dir, "patch explain p --json").ok().json();
+    let streams = json["streams"].as_array().unwrap().iter().map(|stream| stream["coded"].as_u64().unwrap());
+    assert_eq!(json["header"].as_u64().unwrap() + streams.sum::<u64>(), json["bytes"].as_u64().unwrap());
+}
+
+#[test]
+fn between_files() {
+    let scene = scene();
+    let dir = scene.path();
+    at(dir, "patch make old/sub/b.txt new/sub/b.txt -o p").ok();
+    at(dir, "patch apply old/sub/b.txt p -o b").ok();
+    assert_eq!(fs::read(dir.join("b")).unwrap(), fs::read(dir.join("new/sub/b.txt")).unwrap());
+}
+
+#[test]
+fn what_cannot_be_done_is_said_and_nothing_is_written() {
+    let scene = scene();
+    let dir = scene.path();
+    at(dir, "patch make old new -o p").ok();
+    at(dir, "patch make old/a.txt new/renamed.txt -o q").ok();
+    fs::write(dir.join("cut"), &fs::read(dir.join("p")).unwrap()[..60]).unwrap();
+    fs::write(dir.join("none"), "hello, this is not a patch at all").unwrap();
+    let mut flipped = fs::read(dir.join("p")).unwrap();
+    *flipped.last_mut().unwrap() ^= 1;
+    fs::write(dir.join("flipped"), flipped).unwrap();
+    for (args, says) in [
+        ("patch make old new -o p", "is there already"),
+        ("patch make old new/renamed.txt -o x", "name two of a kind"),
+        ("patch make old nowhere -o x", "nowhere"),
+        ("patch apply new p -o x", "was made from"),
+        ("patch apply old q -o x", "was made from"),
+        ("patch apply old cut -o x", "not a patch that can be used"),
+        ("patch apply old none -o x", "does not begin as patches do"),
+        ("patch apply old flipped -o x", ""),
+        ("patch explain cut", "not a patch that can be used"),
+    ] {
+        at(dir, args).fails(1, says);
+        assert!(!dir.join("x").exists(), "{args}");
+    }
+    let left: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 7, "nothing is left over: {left:?}");
+}
