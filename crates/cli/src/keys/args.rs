@@ -150,7 +150,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RootCommand {
-    /// Write a proposal for others to sign; without more, the same keys and a later end
+    /// Write a proposal for others to sign; without more, the same keys and a later end of the root
     Propose {
         /// The role that is to change
         #[arg(long, value_name = "ROLE", default_value = "root")]

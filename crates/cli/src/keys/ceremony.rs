@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use updraft_agent::ui::{Exit, printable, say};
 use updraft_core::Timestamp;
 use updraft_publisher::keys::{Keystore, Ring};
-use updraft_publisher::root::{Ceremony, Change, PROPOSAL_LEN_MAX, Pinned, Proposal, RoleChange, Wish};
+use updraft_publisher::root::{Ceremony, PROPOSAL_LEN_MAX, Pinned, Proposal, RoleChange, Wish};
 
 use super::args::{At, RoleName, RootCommand};
 use super::change::{FIRST_PAUSE, for_role, indent, lacking, tell};
@@ -56,13 +56,6 @@ fn propose(wish: Wish, out: Option<&Path>, at: &At) -> anyhow::Result<Exit> {
     let keystore = secrets::keystore(keys, app)?;
     let passphrases = secrets::passphrases(keys)?;
     let ceremony = Ceremony { remote: &http, keys: &keystore, passphrases: &*passphrases, first_pause: FIRST_PAUSE };
-    // A renewal by proposal is one of all that people sign.
-    let wish = match wish {
-        Wish::Change(change) if change == Change::default() => {
-            Wish::Change(Change { renew_targets: true, ..Change::default() })
-        }
-        other => other,
-    };
     let proposal = ceremony.propose(app, &wish, Timestamp::now())?;
     let default = || format!("{app}.root-{}.proposal.json", proposal.version()).into();
     let file = out.map_or_else(default, Path::to_owned);

@@ -57,7 +57,7 @@ struct KeyView {
 /// Where a private key is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "private", rename_all = "snake_case")]
-enum Place {
+pub(crate) enum Place {
     /// Here.
     Here { path: PathBuf, locked: bool },
     /// Probably here: nothing but its passphrase tells.
@@ -145,7 +145,8 @@ fn days_between(now: Timestamp, then: Timestamp) -> i64 {
     (then.as_second() - now.as_second()).div_euclid(24 * 60 * 60)
 }
 
-fn place(key: &PublicKey, name: KeyName, held: &[Held], first: &Root) -> Place {
+/// Where the private half of `key` is, as far as the files say that are `held` here; `first` is the first root.
+pub(crate) fn place(key: &PublicKey, name: KeyName, held: &[Held], first: &Root) -> Place {
     let fingerprint = key.fingerprint();
     if let Some(held) = held.iter().find(|held| held.fingerprint.as_ref() == Some(&fingerprint)) {
         return Place::Here { path: held.path.clone(), locked: held.locked };
