@@ -173,6 +173,32 @@ fn it_refuses_a_release_that_was_altered_in_the_store() {
     foreigner.fetch();
 }
 
+#[test]
+#[ignore = "needs python-tuf: scripts/test"]
+fn it_follows_ten_rotations_of_a_server() {
+    let home = tempfile::tempdir().unwrap();
+    let server = server(home.path());
+    let old = Foreigner::new(&home.path().join("old"), &server.url);
+    assert_eq!(old.fetch().versions["root"], 1);
+
+    let ways: [&[&str]; 4] = [&["rotate"], &["replace-online"], &["rotate", "targets"], &["rotate", "root"]];
+    for way in ways.iter().cycle().take(10) {
+        run(server.publisher().arg("keys").args(*way).args(["--app", "demo", "--no-passphrase"])).ok();
+    }
+    server.publish("demo", &home.path().join("build"), "2.0.0").ok();
+    let live = live(&server);
+    assert!(live.contains("releases/any/2.0.0.json"), "{live:?}");
+    for foreigner in [&old, &Foreigner::new(&home.path().join("new"), &server.url)] {
+        let fetched = foreigner.fetch();
+        assert_eq!(fetched.versions["root"], 11);
+        assert_eq!(fetched.targets.keys().cloned().collect::<BTreeSet<_>>(), live);
+    }
+    for part in ["/6.root.json", ".targets.json", "/targets/releases/any/"] {
+        let newcomer = Foreigner::new(&home.path().join(part.replace('/', "without ")), &server.url);
+        newcomer.refuses(&["--tamper", part]);
+    }
+}
+
 /// Serves a folder, with Python's own server.
 struct Folder {
     child: Child,
