@@ -10,5 +10,6 @@ mod python_tuf;
 mod real_software;
 mod seed;
 mod support;
+mod threats;
 mod trust;
 mod walkthrough;
