@@ -289,8 +289,9 @@ impl Updater {
 
     /// Switches to what was downloaded; the release before is kept for [`Self::rollback`].
     ///
-    /// Asks first, with one small request, whether the channel still offers it, or, of what a person chose, whether the
-    /// publisher still lists it: a download may have taken days. When the source cannot be reached, what was believed last decides, while it is fresh.
+    /// Asks first, with one small request, whether the channel still offers it, or, of what a person chose, whether
+    /// the publisher still lists it: a download may have taken days. When the source cannot be reached, what was
+    /// believed last decides, while it is fresh.
     ///
     /// # Errors
     /// [`Error::Superseded`] when it is not offered any more; otherwise when it cannot be installed, and

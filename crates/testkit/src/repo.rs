@@ -1,8 +1,8 @@
 //! The signed repository of one app, in memory: what a publisher and a server make together, without either.
 //!
-//! Honest verbs are here: publish, promote, renew, rotate. What an attacker does is in [`attack`], how a device gets at it
-//! in [`serve`], a rotation that may be cut short in [`steps`]. A clone is an independent repository with the same keys: publish to one of two clones, serve the other,
-//! and that is a rollback.
+//! Honest verbs are here: publish, promote, renew, rotate. What an attacker does is in [`attack`], how a device gets
+//! at it in [`serve`], a rotation that may be cut short in [`steps`]. A clone is an independent repository with the
+//! same keys: publish to one of two clones, serve the other, and that is a rollback.
 
 mod attack;
 mod serve;
