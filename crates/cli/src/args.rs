@@ -40,6 +40,8 @@ pub(crate) enum Command {
     Gc(Gc),
     /// Read every object of the store again and check it
     Fsck(Fsck),
+    /// Say whether all is well: the server, clocks, keys, and how long every signature lives
+    Doctor(Doctor),
     /// Install and update on a device (the same as updraft-agent)
     #[command(subcommand)]
     Agent(updraft_agent::args::Command),
@@ -341,4 +343,25 @@ pub(crate) struct Fsck {
     /// Write derived files anew and delete what is damaged, so that publishing again replaces it
     #[arg(long)]
     pub(crate) repair: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// The data directory of a server on this machine, running or not
+    #[arg(long, value_name = "DIR", conflicts_with = "server")]
+    pub(crate) data: Option<PathBuf>,
+    /// The server's TOML file, with --data
+    #[arg(long, value_name = "FILE", requires = "data")]
+    pub(crate) config: Option<PathBuf>,
+    /// Only this app
+    #[arg(long, value_name = "NAME")]
+    pub(crate) app: Option<AppName>,
+    /// The publisher's keys, a folder for each app [env: UPDRAFT_KEYS] [default: updraft/keys in the XDG config folder]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keys: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) server: Server,
+    /// Answer as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }

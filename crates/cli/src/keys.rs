@@ -24,6 +24,7 @@ use crate::args::Keys;
 use crate::remote::read_text;
 use crate::secrets::{self, shell_word};
 use args::Command;
+pub(crate) use show::{Place, place};
 
 pub(crate) fn run(command: Command) -> anyhow::Result<Exit> {
     match command {

@@ -5,6 +5,7 @@
 mod app;
 mod args;
 mod channel;
+mod doctor;
 mod folder;
 mod in_process;
 mod keys;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         Command::Patch(command) => patch::run(&command),
         Command::Gc(args) => maintain::gc(&args),
         Command::Fsck(args) => maintain::fsck(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "updraft", &mut std::io::stdout());
             Ok(Exit::Done)

@@ -103,6 +103,15 @@ impl Http {
         self.api(Method::POST, path, Some(&body))
     }
 
+    /// Looks how a server is: `GET` of a path below `/api/v1/`, once, and not for long. What a server says that is not ready
+    /// for others is an answer, too.
+    ///
+    /// # Errors
+    /// When the server cannot be asked, says no, or answers something else.
+    pub fn look<T: DeserializeOwned>(&self, path: &str) -> Result<T, RemoteError> {
+        self.line.look(&format!("api/v1/{path}"), API_BODY_LEN_MAX as u64)
+    }
+
     fn api<T: DeserializeOwned>(&self, method: Method, path: &str, body: Option<&[u8]>) -> Result<T, RemoteError> {
         let path = format!("api/v1/{path}");
         let answer = self.line.retrying(|| {

@@ -3,6 +3,7 @@
 
 mod crash;
 mod docs;
+mod doctor;
 mod keys;
 mod main_job;
 mod patch;

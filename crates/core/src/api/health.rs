@@ -208,10 +208,14 @@ impl Health {
     }
 }
 
-/// So many seconds as people say them, rounded down: `10 years`, `12 days`, `23 hours`, `5 minutes`, `40 seconds`.
+/// So many seconds as people say them: `10 years`, `12 days`, `23 hours`, `5 minutes`, `40 seconds`. Rounded down, so that
+/// nobody is told of a day that is not there; but for years, where that is of no interest.
 pub fn span(secs: u64) -> String {
-    const UNITS: [(u64, &str); 4] =
-        [(365 * 86_400 + 86_400 / 4, "years"), (86_400, "days"), (3_600, "hours"), (60, "minutes")];
+    const YEAR: u64 = 365 * 86_400 + 86_400 / 4;
+    const UNITS: [(u64, &str); 3] = [(86_400, "days"), (3_600, "hours"), (60, "minutes")];
+    if secs >= 2 * YEAR {
+        return format!("{} years", secs.saturating_add(YEAR / 2) / YEAR);
+    }
     // Two of a unit at least: "1 day" could be almost two.
     match UNITS.into_iter().find(|(unit, _)| secs >= 2 * unit) {
         Some((unit, name)) => format!("{} {name}", secs / unit),
@@ -267,6 +271,8 @@ mod tests {
             (2 * 86_400, "2 days"),
             (30 * 86_400 - 1, "29 days"),
             (729 * 86_400, "729 days"),
+            (3_650 * 86_400 - 1, "10 years"),
+            (u64::MAX, "584542046090 years"),
             (3_653 * 86_400, "10 years"),
         ];
         for (secs, words) in table {

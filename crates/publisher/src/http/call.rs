@@ -27,6 +27,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest time without a byte from the server: it may be verifying some gigabytes.
 const READ_TIMEOUT: Duration = Duration::from_secs(120);
+/// The longest time for an answer to somebody who only looks.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(20);
 /// The longest time without the server taking a byte.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Largest body of an error that is read, in bytes.
@@ -162,6 +164,23 @@ impl Line {
             }
         }?;
         self.answer(response, max, &what)
+    }
+
+    /// One question, with the token, of somebody who looks how a server is.
+    pub(super) fn look<T: DeserializeOwned>(&self, path: &str, max: u64) -> Result<T, RemoteError> {
+        let what = || format!("GET {}", self.address.url(path));
+        let mut request = Request::builder().uri(self.address.url(path));
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.as_str()));
+        }
+        let in_time = |request| self.agent.configure_request(request).timeout_global(Some(LOOK_TIMEOUT)).build();
+        let response = self.run(request.body(()).map(in_time), &what)?;
+        if response.status().as_u16() != 503 {
+            return decode(&self.answer(response, max, &what)?.bytes, &what());
+        }
+        let bytes = read(response.into_body(), max, &what)?;
+        // Another 503 is that of a proxy.
+        serde_json::from_slice(&bytes).map_err(|_| problem(503, None, &bytes, what()).into())
     }
 
     fn run(
