@@ -45,7 +45,8 @@ pub struct FirstMetadata {
 }
 
 /// `POST /api/v1/apps/{app}/rotate`: the next root, and the targets that go with it. All of it appears at once or not at
-/// all. A new online key is asked for with `POST /api/v1/apps/{app}/online-key`, which answers [`NewAppKeys`].
+/// all. A new online key is asked for with `POST /api/v1/apps/{app}/online-key`, which answers [`NewAppKeys`]: another one
+/// each time, so that none that may have leaked is proposed again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NextRoot {

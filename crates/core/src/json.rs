@@ -1,15 +1,16 @@
 //! JSON as metadata needs it: strict to read, canonical to sign.
 //!
 //! Two readers that disagree about a document are a hole in a signature scheme, so [`parse`] refuses what readers
-//! disagree about: duplicate keys, numbers that are not integers of at most 53 bits, and nesting past
-//! [`crate::limits::JSON_DEPTH_MAX`]. [`canonical`] writes OLPC canonical JSON, the form that TUF signs.
+//! disagree about: duplicate keys, numbers that are not integers of at most 53 bits; and what costs more to read than it is
+//! worth: nesting past [`crate::limits::JSON_DEPTH_MAX`], more values than [`crate::limits::JSON_VALUES_MAX`]. [`canonical`] writes OLPC canonical JSON, the form that TUF signs.
 
+use std::cell::Cell;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use crate::limits::{JSON_DEPTH_MAX, JSON_INT_MAX};
+use crate::limits::{JSON_DEPTH_MAX, JSON_INT_MAX, JSON_VALUES_MAX};
 
 /// Why some bytes are not JSON that metadata may be made of.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -22,7 +23,8 @@ pub struct Error(String);
 /// On anything that is not one strict JSON value, white space around it allowed.
 pub fn parse(bytes: &[u8]) -> Result<Value, Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = Strict { depth: 0 }.deserialize(&mut deserializer).map_err(|e| Error(e.to_string()))?;
+    let left = Cell::new(JSON_VALUES_MAX);
+    let value = Strict { depth: 0, left: &left }.deserialize(&mut deserializer).map_err(|e| Error(e.to_string()))?;
     deserializer.end().map_err(|e| Error(e.to_string()))?;
     Ok(value)
 }
@@ -82,28 +84,41 @@ fn write_string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-#[derive(Clone, Copy)]
-struct Strict {
-    depth: usize,
+/// The beginning of a text that somebody else wrote, for a message: as much as fits into a sentence.
+pub(crate) fn shown(text: &str) -> String {
+    const SHOWN_MAX: usize = 60;
+    match text.char_indices().nth(SHOWN_MAX) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
-impl Strict {
+#[derive(Clone, Copy)]
+struct Strict<'a> {
+    depth: usize,
+    /// How many more values there may be.
+    left: &'a Cell<usize>,
+}
+
+impl Strict<'_> {
     fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
         if self.depth == JSON_DEPTH_MAX {
             return Err(E::custom(format_args!("nested deeper than {JSON_DEPTH_MAX} levels")));
         }
-        Ok(Self { depth: self.depth + 1 })
+        Ok(Self { depth: self.depth + 1, ..self })
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Strict {
+impl<'de> DeserializeSeed<'de> for Strict<'_> {
     type Value = Value;
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        let left = self.left.get().checked_sub(1);
+        self.left.set(left.ok_or_else(|| D::Error::custom(format_args!("more than {JSON_VALUES_MAX} values")))?);
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Strict {
+impl<'de> Visitor<'de> for Strict<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -155,7 +170,7 @@ impl<'de> Visitor<'de> for Strict {
         let mut out = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
             if out.contains_key(&key) {
-                return Err(A::Error::custom(format_args!("the key '{key}' appears twice")));
+                return Err(A::Error::custom(format_args!("the key '{}' appears twice", shown(&key))));
             }
             out.insert(key, entries.next_value_seed(inner)?);
         }
@@ -191,6 +206,11 @@ mod tests {
         assert!(parse(deep(JSON_DEPTH_MAX).as_bytes()).is_ok());
         assert!(parse(deep(JSON_DEPTH_MAX + 1).as_bytes()).is_err());
         assert!(parse(b"\"\xff\"").is_err());
+        let many = |n: usize| format!("[{}0]", "0,".repeat(n - 1));
+        assert!(parse(many(JSON_VALUES_MAX - 1).as_bytes()).is_ok());
+        assert!(parse(many(JSON_VALUES_MAX).as_bytes()).is_err());
+        let long = format!("{{\"{0}\":1,\"{0}\":1}}", "k".repeat(5_000));
+        assert!(parse(long.as_bytes()).unwrap_err().to_string().len() < 200);
         assert_eq!(parse(b" 9007199254740991 ").unwrap(), Value::from(JSON_INT_MAX));
     }
 

@@ -56,6 +56,12 @@ struct KeyVal {
 }
 
 impl PublicKey {
+    /// The Ed25519 key with these bytes, in the one way in which we write it down.
+    pub fn ed25519(bytes: &[u8; 32]) -> Self {
+        let keyval = KeyVal { public: hex::encode(bytes) };
+        Self { keytype: "ed25519".to_owned(), scheme: "ed25519".to_owned(), keyval }
+    }
+
     /// The id that TUF suggests for it: the SHA-256 of its canonical form.
     pub fn id(&self) -> KeyId {
         let value = serde_json::to_value(self).expect("a key is plain JSON");
@@ -142,11 +148,7 @@ impl SigningKey {
 
     /// Its public half.
     pub fn public(&self) -> PublicKey {
-        PublicKey {
-            keytype: "ed25519".to_owned(),
-            scheme: "ed25519".to_owned(),
-            keyval: KeyVal { public: hex::encode(self.pair.public_key().as_ref()) },
-        }
+        PublicKey::ed25519(self.pair.public_key().as_ref().try_into().expect("an Ed25519 key has 32 bytes"))
     }
 
     /// The signature over `message`, in hexadecimal.

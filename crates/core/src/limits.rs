@@ -70,6 +70,10 @@ pub const CHANNELS_MAX: usize = 200;
 /// Deepest nesting of metadata, in levels. TUF itself needs eight.
 pub const JSON_DEPTH_MAX: usize = 32;
 
+/// Most values (numbers, texts, lists, members) in one metadata file. A thousand releases take about twenty thousand; each
+/// costs a reader some hundred bytes of memory, however short it is written.
+pub const JSON_VALUES_MAX: usize = 200_000;
+
 /// Largest integer in metadata: what every JSON reader represents exactly (RFC 8259, section 6).
 pub const JSON_INT_MAX: i64 = (1 << 53) - 1;
 

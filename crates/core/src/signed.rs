@@ -135,7 +135,7 @@ impl Envelope {
     /// # Errors
     /// When it is not a `T`.
     pub fn content<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        serde_json::from_value(self.signed.clone()).map_err(|e| Error::Format(e.to_string()))
+        T::deserialize(&self.signed).map_err(|e| Error::Format(json::shown(&e.to_string())))
     }
 
     /// The role it says it is for (`_type`), unverified.

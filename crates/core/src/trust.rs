@@ -27,6 +27,7 @@ pub use refresh::{Cache, MetadataFile, RefreshError, Refreshed, Source, refresh}
 pub use search::find_target;
 
 use crate::Timestamp;
+use crate::json;
 use crate::limits::{METADATA_LEN_MAX, ROOT_LEN_MAX, SNAPSHOT_LEN_MAX, TIMESTAMP_LEN_MAX};
 use crate::signed::{self, Envelope};
 
@@ -365,7 +366,8 @@ fn read<T: DeserializeOwned + metadata::Content>(bytes: &[u8], role: Role, max: 
     let signed = |source| Error::Signed { role: role.clone(), source };
     let envelope = Envelope::parse(bytes, max).map_err(signed)?;
     if envelope.role_type() != Some(T::TYPE) {
-        let reason = format!("its _type is '{}', not '{}'", envelope.role_type().unwrap_or_default(), T::TYPE);
+        let found = json::shown(envelope.role_type().unwrap_or_default());
+        let reason = format!("its _type is '{found}', not '{}'", T::TYPE);
         return Err(Error::Format { role, reason });
     }
     let content: T = envelope.content().map_err(signed)?;

@@ -8,6 +8,7 @@ use super::Role;
 use super::file::present;
 use super::metadata::check_keys;
 use crate::digest::Sha256;
+use crate::json;
 use crate::key::{KeyId, PublicKey};
 use crate::signed::RoleKeys;
 
@@ -60,11 +61,12 @@ impl Delegations {
     pub(super) fn check(&self) -> Result<(), String> {
         let mut names = BTreeSet::new();
         for role in &self.roles {
+            let name = json::shown(&role.name);
             if !names.insert(&role.name) {
-                return Err(format!("it delegates to '{}' twice", role.name));
+                return Err(format!("it delegates to '{name}' twice"));
             }
             if !matches!(Role::from_name(&role.name), Role::Delegated(_)) || role.name.is_empty() {
-                return Err(format!("it delegates to '{}', which is a top-level role", role.name));
+                return Err(format!("it delegates to '{name}', which is a top-level role"));
             }
             if role.paths.is_some() == role.path_hash_prefixes.is_some() {
                 return Err(format!(
@@ -72,7 +74,7 @@ impl Delegations {
                     role.name
                 ));
             }
-            check_keys(&role.keys, &role.name)?;
+            check_keys(&role.keys, &name)?;
         }
         Ok(())
     }
@@ -113,13 +115,15 @@ impl Glob {
 /// A pattern without `/`, as glob(7) reads it; a `[` that is never closed stands for itself.
 fn parse_part(pattern: &str) -> Vec<Glob> {
     let chars: Vec<char> = pattern.chars().collect();
+    let last_close = chars.iter().rposition(|c| *c == ']').unwrap_or_default();
     let (mut globs, mut at) = (Vec::new(), 0);
     while let Some(&c) = chars.get(at) {
         at += 1;
         globs.push(match c {
             '*' => Glob::Any,
             '?' => Glob::One,
-            '[' => match parse_class(&chars[at..]) {
+            // Behind the last `]` none is looked for, so that all of this takes no longer than the pattern is.
+            '[' if at < last_close => match parse_class(&chars[at..]) {
                 Some((class, used)) => {
                     at += used;
                     class
@@ -223,6 +227,7 @@ mod tests {
     fn a_pattern_of_many_stars_ends() {
         let pattern = "*a".repeat(2_000);
         assert!(!matches_part(&pattern, &"a".repeat(1_999)));
+        assert!(!matches_part(&"[".repeat(1_000_000), "a"));
     }
 
     #[test]
