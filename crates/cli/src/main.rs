@@ -20,7 +20,7 @@ mod serve;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use updraft_agent::ui::{Exit, warn};
+use updraft_agent::ui::{Exit, printable, warn};
 use updraft_core::trust;
 use updraft_publisher::{RemoteError, base, create, publish, root};
 
@@ -47,7 +47,8 @@ fn main() -> ExitCode {
     match outcome {
         Ok(exit) => exit.into(),
         Err(error) => {
-            warn(format_args!("error: {error:#}"));
+            // A proposal, a key file or a server may have words in it.
+            warn(format_args!("error: {}", printable(&format!("{error:#}"))));
             exit_of(&error).into()
         }
     }
@@ -99,7 +100,10 @@ fn of_base(error: &base::Error) -> Exit {
 fn of_proposal(error: &root::ProposalError) -> Exit {
     use root::ProposalError as E;
     match error {
-        E::Base(_) | E::Stranger { .. } | E::Damaged { .. } | E::Outdated(_) | E::OtherApp { .. } => Exit::Verification,
+        E::Base(_) | E::Stranger { .. } | E::Damaged { .. } | E::Outdated(_) | E::OtherApp { .. } | E::OtherRoot { .. } => {
+            Exit::Verification
+        }
+        E::Unpinned { .. } => Exit::Usage,
         E::Expired { .. } => Exit::Stale,
         _ => Exit::Error,
     }

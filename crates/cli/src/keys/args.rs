@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use updraft_core::digest::Sha256;
 use updraft_core::name::AppName;
 use updraft_publisher::keys::KeyName;
 
@@ -178,10 +179,13 @@ pub(crate) enum RootCommand {
         /// The proposals
         #[arg(required = true)]
         files: Vec<PathBuf>,
+        /// The SHA-256 of the app's first root, as its devices were installed with it; needed where no root.json lies here
+        #[arg(long, value_name = "HEX")]
+        root_sha256: Option<Sha256>,
         /// Sign if this is its fingerprint, as you were told it; nobody is asked then
         #[arg(long, value_name = "FINGERPRINT", conflicts_with = "yes")]
         fingerprint: Option<String>,
-        /// Sign without comparing anything
+        /// Sign without comparing the fingerprint
         #[arg(long)]
         yes: bool,
         #[command(flatten)]

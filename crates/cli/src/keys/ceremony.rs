@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use updraft_agent::ui::{Exit, printable, say};
 use updraft_core::Timestamp;
+use updraft_core::digest::Sha256;
 use updraft_publisher::keys::{Keystore, Ring};
 use updraft_publisher::root::{Ceremony, PROPOSAL_LEN_MAX, Pinned, Proposal, RoleChange, Wish};
 
@@ -24,14 +25,14 @@ pub(super) fn run(command: RootCommand) -> anyhow::Result<Exit> {
             let change = RoleChange { add, revoke, threshold };
             propose(wish(role, change, replace_online)?, out.as_deref(), &at)
         }
-        RootCommand::Sign { files, fingerprint, yes, keys } => {
+        RootCommand::Sign { files, root_sha256, fingerprint, yes, keys } => {
             let consent = match (fingerprint, yes) {
                 (Some(fingerprint), _) => Consent::To(fingerprint),
                 (None, true) => Consent::ToAll,
                 (None, false) => Consent::Ask,
             };
             for file in &files {
-                sign(file, &consent, &keys)?;
+                sign(file, root_sha256, &consent, &keys)?;
             }
             Ok(Exit::Done)
         }
@@ -85,17 +86,20 @@ fn read(file: &Path) -> anyhow::Result<Proposal> {
     Proposal::decode(text.as_bytes(), Timestamp::now()).with_context(|| file.display().to_string())
 }
 
-fn sign(file: &Path, consent: &Consent, keys: &Keys) -> anyhow::Result<()> {
+fn sign(file: &Path, root_sha256: Option<Sha256>, consent: &Consent, keys: &Keys) -> anyhow::Result<()> {
     let name = || file.display().to_string();
     let mut proposal = read(file)?;
     let keystore = secrets::keystore(keys, proposal.app())?;
-    let pinned = proposal.check_pinned(&keystore).with_context(name)?;
+    let pinned = proposal.check_pinned(&keystore, root_sha256).with_context(name)?;
     introduce(&proposal, file, pinned, &keystore);
     if !consent.is_given(&proposal)? {
         bail!("{}: not signed", file.display());
     }
     let passphrases = secrets::passphrases(keys)?;
     let signed = proposal.sign(&Ring::new(&keystore, &*passphrases)).with_context(name)?;
+    if pinned == Pinned::Told {
+        proposal.pin(&keystore).with_context(name)?;
+    }
     if signed.is_empty() {
         say("every key here that has a part in it had signed it before");
         return Ok(());
@@ -116,13 +120,13 @@ fn introduce(proposal: &Proposal, file: &Path, pinned: Pinned, keystore: &Keysto
     let app = proposal.app();
     say(format_args!("{} changes the keys of {}:", file.display(), printable(app.as_str())));
     indent(&proposal.lines());
+    say("then these may sign:");
+    indent(&proposal.signers_lines());
     match pinned {
-        Pinned::Yes => say(format_args!("it was verified from {}", keystore.root_path().display())),
-        Pinned::No => {
+        Pinned::Here => say(format_args!("it was verified from {}", keystore.root_path().display())),
+        Pinned::Told => {
             let path = keystore.root_path();
-            say(format_args!("there is no {} to verify it from. Its first root has the SHA-256", path.display()));
-            say(format_args!("  {}", proposal.root_sha256()));
-            say(format_args!("which must be the one that devices of {app} are installed with: compare that, too"));
+            say(format_args!("it was verified from the root that you said; signing keeps that as {}", path.display()));
         }
     }
     say(format_args!("fingerprint: {}", proposal.fingerprint()));
@@ -175,6 +179,8 @@ fn accept(files: &[std::path::PathBuf], dry_run: bool, keys: &Keys, server: &Ser
     if dry_run {
         say(format_args!("this would change the keys of {app}:"));
         indent(&proposal.lines());
+        say("then these may sign:");
+        indent(&proposal.signers_lines());
         say(format_args!("fingerprint: {}", proposal.fingerprint()));
         lacking(&proposal);
         return Ok(if proposal.is_complete() { Exit::Done } else { Exit::Error });

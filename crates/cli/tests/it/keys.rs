@@ -285,7 +285,7 @@ fn two_of_three_change_keys_with_one_file_each_way() {
 #[test]
 fn a_bad_proposal_is_named_and_nothing_is_lost() {
     let scene = Scene::new(&[]);
-    let (_, keys) = committee(&scene);
+    let (root, keys) = committee(&scene);
     let bob = Colleague::carry(&scene, "bob", &keys[1]);
     scene.run(&["root", "propose", "--app", "demo", "--out", "good.json"]).ok();
     let good = fs::read(scene.path("good.json")).unwrap();
@@ -299,7 +299,9 @@ fn a_bad_proposal_is_named_and_nothing_is_lost() {
     let mut new = updraft();
     new.current_dir(scene.home.path()).env("UPDRAFT_KEYS", &stranger.keys);
     run(new.args(["keys", "new", "root", "--app", "demo", "--no-passphrase"])).ok();
-    stranger.sign("good.json", &["--yes"]).fails(1, "none of the keys here may sign it");
+    let first = ["--yes", "--root-sha256", &root];
+    stranger.sign("good.json", &first).fails(1, "none of the keys here may sign it");
+    assert!(!scene.path("stranger/demo/root.json").exists());
     assert_eq!(fs::read(scene.path("good.json")).unwrap(), good);
 
     // Of another app: the first root is another.
@@ -311,11 +313,21 @@ fn a_bad_proposal_is_named_and_nothing_is_lost() {
     bob.sign("other.json", &["--yes"]).fails(40, "so it is for another app");
     scene.run(&["root", "accept", "good.json", "other.json"]).fails(1, "another proposal");
 
-    // A fresh machine has nothing to verify it from, and says what to compare.
-    let bare = bob.keys.join("demo/root.json");
-    fs::remove_file(bare).unwrap();
-    let said = bob.sign("good.json", &["--yes"]).ok();
-    assert!(said.out.contains("compare that, too"), "{}", said.out);
+    // A fresh machine has nothing to verify it from: what the file begins with is its maker's choice, and no yes helps.
+    let pinned = bob.keys.join("demo/root.json");
+    let first_root = fs::read(&pinned).unwrap();
+    fs::remove_file(&pinned).unwrap();
+    bob.sign("good.json", &["--yes"]).fails(2, "give the SHA-256 of the app's first root with --root-sha256");
+    bob.sign("good.json", &["--yes", "--root-sha256", &"0".repeat(64)]).fails(40, "do not sign it");
+    assert_eq!(fs::read(scene.path("good.json")).unwrap(), good);
+    let said = bob.sign("good.json", &first).ok();
+    assert!(
+        said.out.contains("root: 2 of 3 must sign: ") && keys.iter().all(|key| said.out.contains(key)),
+        "{}",
+        said.out
+    );
+    assert_eq!(fs::read(&pinned).unwrap(), first_root);
+    bob.sign("good.json", &["--yes"]).ok();
 }
 
 #[test]

@@ -182,7 +182,7 @@ impl Keystore {
     ///
     /// # Errors
     /// When it cannot be written, or another app's root is there.
-    pub(super) fn pin(&self, root: &[u8]) -> Result<(), Error> {
+    pub(crate) fn pin(&self, root: &[u8]) -> Result<(), Error> {
         match write(&self.dir, ROOT_JSON, root, Place::New) {
             Err(Error::Exists { .. }) if self.first_root()?.as_deref() == Some(root) => Ok(()),
             other => other,

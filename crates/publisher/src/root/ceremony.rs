@@ -213,9 +213,9 @@ impl Ceremony<'_> {
     /// # Errors
     /// When signatures are lacking, or the app has moved on.
     pub fn accept(&self, proposal: &Proposal, now: Timestamp) -> Result<Done, Error> {
-        proposal.check_pinned(self.keys).or_else(|error| match error {
-            // What was believed last may be the very root that is proposed.
-            proposal::Error::Outdated(_) => Ok(proposal::Pinned::Yes),
+        proposal.check_pinned(self.keys, None).or_else(|error| match error {
+            // What was believed last may be the very root that is proposed; and without a first root nothing is read below.
+            proposal::Error::Outdated(_) | proposal::Error::Unpinned { .. } => Ok(proposal::Pinned::Here),
             other => Err(other),
         })?;
         let app = proposal.app();

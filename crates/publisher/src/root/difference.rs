@@ -28,6 +28,20 @@ pub(super) fn lines(root: &Root, targets: &Targets, next: &Next) -> Vec<String> 
     lines
 }
 
+/// Who may sign under `root`, a line for each role; the server's one key has three.
+pub(super) fn signers(root: &Root) -> Vec<String> {
+    let of = |name: &str, role: &Role| {
+        let signers = Signers::of(root, role);
+        let must = format!("{} of {} must sign", signers.threshold, signers.keys.len());
+        format!("{name}: {must}: {signers}")
+    };
+    vec![
+        of("root", &Role::Root),
+        of("targets", &Role::Targets),
+        of("channels, snapshot, timestamp (the server)", &Role::Timestamp),
+    ]
+}
+
 fn ends(old: &Expires, new: &Expires) -> String {
     let day = |expires: &Expires| expires.at().strftime("%Y-%m-%d").to_string();
     let (old, new) = (day(old), day(new));

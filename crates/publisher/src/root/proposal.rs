@@ -83,6 +83,25 @@ pub enum Error {
         /// The app that it says.
         app: AppName,
     },
+    /// Nothing here says what the app's first root is.
+    #[error(
+        "there is no {path} to verify it from: give the SHA-256 of the app's first root with --root-sha256, \
+         as its devices were installed with it; the file says {found}, which proves nothing"
+    )]
+    Unpinned {
+        /// Where the first root would lie.
+        path: PathBuf,
+        /// What the proposal itself begins with.
+        found: Sha256,
+    },
+    /// It begins with another root than the one that was said.
+    #[error("it begins with root {found}, and {told} was said; do not sign it, and find out who made it")]
+    OtherRoot {
+        /// What it begins with.
+        found: Sha256,
+        /// What was said.
+        told: Sha256,
+    },
     /// What was believed here last does not agree with it.
     #[error("it is out of date, or follows another history: {0}; ask whoever sent it for a new one")]
     Outdated(#[source] trust::Error),
@@ -166,9 +185,9 @@ pub struct Signed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pinned {
     /// From the root that lies beside the keys.
-    Yes,
-    /// Only from the first root that it brings itself.
-    No,
+    Here,
+    /// From the first root that it brings itself, whose SHA-256 was said.
+    Told,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -307,6 +326,12 @@ impl Proposal {
         difference::lines(self.standing.root(), self.standing.targets(), &self.next)
     }
 
+    /// Who may sign under the next root, for every role and whether or not it changes. What changes is no more than what
+    /// the base says; this is what will count.
+    pub fn signers_lines(&self) -> Vec<String> {
+        difference::signers(&self.next.root)
+    }
+
     /// What people compare: 32 digits in groups of four, the same however often it was signed.
     pub fn fingerprint(&self) -> String {
         let content = |envelope: &Envelope| envelope.content::<serde_json::Value>().unwrap_or_default();
@@ -321,17 +346,37 @@ impl Proposal {
         groups.join("-")
     }
 
-    /// Compares it with what lies beside the keys: the first root, and the root that was believed last.
+    /// Compares it with what lies beside the keys: the first root, and the root that was believed last. Where no root
+    /// lies, it counts only if its first root is the one that was `told`: whoever made the file chose what it begins with,
+    /// so what follows from that shows nothing.
     ///
     /// # Errors
-    /// When it is for another app, or another history of this one.
-    pub fn check_pinned(&self, keys: &Keystore) -> Result<Pinned, Error> {
-        let Some(first) = keys.first_root()? else { return Ok(Pinned::No) };
+    /// When it is for another app, or another history of this one, or nothing says which it is.
+    pub fn check_pinned(&self, keys: &Keystore, told: Option<Sha256>) -> Result<Pinned, Error> {
+        let found = self.root_sha256();
+        if let Some(told) = told.filter(|told| *told != found) {
+            return Err(Error::OtherRoot { found, told });
+        }
+        let Some(first) = keys.first_root()? else {
+            return match told {
+                Some(_) => Ok(Pinned::Told),
+                None => Err(Error::Unpinned { path: keys.root_path(), found }),
+            };
+        };
         if first != self.standing.roots()[0] {
             return Err(Error::OtherApp { path: keys.root_path(), app: self.app().clone() });
         }
         check_memory(self.standing.roots(), keys).map_err(Error::Outdated)?;
-        Ok(Pinned::Yes)
+        Ok(Pinned::Here)
+    }
+
+    /// Keeps its first root beside the keys, where that was compared with what was told: from here on it is what
+    /// everything is verified from.
+    ///
+    /// # Errors
+    /// When it cannot be written, or another root lies there.
+    pub fn pin(&self, keys: &Keystore) -> Result<(), Error> {
+        Ok(keys.pin(&self.standing.roots()[0])?)
     }
 
     /// Every signature that must be there: those that the root of now asks for, those that the next one does.

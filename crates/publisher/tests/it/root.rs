@@ -173,7 +173,7 @@ fn committee(server: &Server) -> [Desk; 3] {
 
 fn sign(bytes: &[u8], desk: &Desk) -> Result<Vec<u8>, ProposalError> {
     let mut proposal = Proposal::decode(bytes, clock::now())?;
-    assert_eq!(proposal.check_pinned(&desk.keys)?, Pinned::Yes);
+    assert_eq!(proposal.check_pinned(&desk.keys, None)?, Pinned::Here);
     proposal.sign(&Ring::new(&desk.keys, &Unlocked))?;
     Ok(proposal.encode())
 }
@@ -391,9 +391,15 @@ fn a_bad_proposal_is_named_and_not_signed() {
     let mut proposal = Proposal::decode(&whole, clock::now()).unwrap();
     let error = proposal.sign(&Ring::new(&stranger.keys, &Unlocked)).unwrap_err();
     assert!(matches!(error, ProposalError::NoPart { .. }), "{error}");
-    // A fresh machine has only the first root in the file to go by, and says so.
+    // A fresh machine has only the first root in the file to go by, which is whatever its maker chose.
     let fresh = Keystore::at(desk.temp.path().join("fresh"));
-    assert_eq!(proposal.check_pinned(&fresh).unwrap(), Pinned::No);
+    let first = proposal.root_sha256();
+    assert!(matches!(proposal.check_pinned(&fresh, None), Err(ProposalError::Unpinned { .. })));
+    assert_eq!(proposal.check_pinned(&fresh, Some(first)).unwrap(), Pinned::Told);
+    let other = Some(updraft_core::digest::Sha256::of(b"another"));
+    for keys in [&fresh, &desk.keys] {
+        assert!(matches!(proposal.check_pinned(keys, other), Err(ProposalError::OtherRoot { .. })));
+    }
     assert!(Proposal::decode(&vec![b' '; 17 << 20], clock::now()).unwrap_err().to_string().contains("limit"));
 }
 
