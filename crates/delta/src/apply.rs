@@ -225,8 +225,8 @@ pub(crate) struct Streams<'a> {
     open: [Option<Reader<'a>>; Kind::ALL.len()],
     /// Whether differences are listed with the gaps between them.
     is_sparse: bool,
-    /// How many bytes are unchanged before the next that is not; [`u64::MAX`] when none is left.
-    gap: u64,
+    /// How many bytes are as predicted before the next that is not, if there is one.
+    gap: Option<u64>,
     diff: Vec<u8>,
 }
 
@@ -243,7 +243,7 @@ impl<'a> Streams<'a> {
         if is_sparse != has(Kind::DiffByte) || is_sparse && has(Kind::Diff) {
             return Err(Error::format("its differences are given in two ways"));
         }
-        let mut streams = Self { open, is_sparse, gap: u64::MAX, diff: vec![0; PIECE_LEN] };
+        let mut streams = Self { open, is_sparse, gap: None, diff: vec![0; PIECE_LEN] };
         streams.next_gap()?;
         Ok(streams)
     }
@@ -297,34 +297,54 @@ impl<'a> Streams<'a> {
 
     fn add_sparse(&mut self, bytes: &mut [u8]) -> Result<(), Error> {
         let mut at = 0;
-        while let Some(unchanged) = usize::try_from(self.gap).ok().filter(|gap| *gap < bytes.len() - at) {
-            at += unchanged;
+        while let Some(gap) = self.gap.filter(|gap| *gap < (bytes.len() - at) as u64) {
+            at += gap as usize;
             let mut diff = [0];
             self.read(Kind::DiffByte, &mut diff)?;
             bytes[at] = bytes[at].wrapping_add(diff[0]);
             at += 1;
             self.next_gap()?;
         }
-        if self.gap < u64::MAX {
-            self.gap -= (bytes.len() - at) as u64;
-        }
+        self.gap = self.gap.map(|gap| gap - (bytes.len() - at) as u64);
         Ok(())
+    }
+
+    /// How many of the next `len` copied bytes are not as predicted; takes no longer than the streams are.
+    pub(crate) fn differing(&mut self, len: u64, piece: &mut [u8]) -> Result<u64, Error> {
+        let mut count = 0;
+        if self.is_sparse {
+            let mut at = 0;
+            while let Some(gap) = self.gap.filter(|gap| *gap < len - at) {
+                self.read(Kind::DiffByte, &mut piece[..1])?;
+                (at, count) = (at + gap + 1, count + 1);
+                self.next_gap()?;
+            }
+            self.gap = self.gap.map(|gap| gap - (len - at));
+        } else if self.open[Kind::Diff as usize].is_some() {
+            pieces(0, len, |_, len| {
+                self.read(Kind::Diff, &mut piece[..len])?;
+                count += piece[..len].iter().filter(|byte| **byte != 0).count() as u64;
+                Ok(())
+            })?;
+        }
+        Ok(count)
     }
 
     fn next_gap(&mut self) -> Result<(), Error> {
         let has_more = self.open[Kind::DiffGap as usize].as_ref().is_some_and(|stream| stream.left() > 0);
-        self.gap = if has_more { self.number(Kind::DiffGap)? } else { u64::MAX };
+        self.gap = if has_more { Some(self.number(Kind::DiffGap)?) } else { None };
         Ok(())
     }
 
     /// Whatever nobody needed should not be there.
-    fn finish(&self) -> Result<(), Error> {
-        let left = Kind::ALL.into_iter().find(|kind| self.open[*kind as usize].as_ref().is_some_and(|s| s.left() > 0));
-        match left {
-            Some(kind) => Err(Error::format(format!("it has more {} than it needs", kind.name()))),
-            None if self.gap != u64::MAX => Err(Error::format("its last difference is behind its end")),
-            None => Ok(()),
+    pub(crate) fn finish(self) -> Result<(), Error> {
+        for (kind, stream) in Kind::ALL.into_iter().zip(self.open) {
+            if stream.is_some_and(|stream| !stream.was_used_up()) {
+                return Err(Error::format(format!("it has more {} than it needs", kind.name())));
+            }
         }
+        let is_over = self.gap.is_none();
+        is_over.then_some(()).ok_or_else(|| Error::format("its last difference is behind its end"))
     }
 }
 

@@ -243,6 +243,9 @@ impl Stream {
         let kind = Kind::decode(rest)?;
         let coder = Coder::decode(rest)?;
         let (len, coded) = (image_len(rest)?, number(rest)?);
+        if len == 0 || coded == 0 {
+            return Err(Error::format("it lists a stream that is empty"));
+        }
         if matches!(coder, Coder::Raw) && len != coded {
             return Err(Error::format("a stream that is not compressed has two lengths"));
         }

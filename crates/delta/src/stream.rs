@@ -137,15 +137,29 @@ impl<'a> Reader<'a> {
             Coder::Raw => Inner::Raw(section),
             Coder::Lzma { props, dict_log } => {
                 let reader = LzmaReader::new_with_props(section, stream.len, props, 1 << dict_log, None);
-                Inner::Lzma(Box::new(reader.map_err(|e| Error::format(format!("{}: {e}", stream.kind.name())))?))
+                let mut reader = reader.map_err(|e| Error::format(format!("{}: {e}", stream.kind.name())))?;
+                reader.set_relaxed_end_condition(false);
+                Inner::Lzma(Box::new(reader))
             }
         };
         Ok(Self { inner, left: stream.len })
     }
 
-    /// How many bytes it still has.
+    /// How many bytes it still has, decoded.
     pub(crate) fn left(&self) -> u64 {
         self.left
+    }
+}
+
+impl Reader<'_> {
+    /// Whether all of it was read, decoded and coded.
+    pub(crate) fn was_used_up(self) -> bool {
+        let (section, unread) = match self.inner {
+            Inner::Raw(section) => (section, Vec::new()),
+            Inner::Lzma(reader) => reader.into_parts(),
+        };
+        let is_read = section.at == section.end && section.read == section.buffer.len();
+        self.left == 0 && is_read && unread.is_empty()
     }
 }
 

@@ -27,7 +27,10 @@ impl Patch<'_> {
     pub fn survey(&self) -> Result<Vec<Survey>, Error> {
         let mut streams = self.streams()?;
         let mut piece = vec![0; PIECE_LEN];
-        self.header().outputs.iter().map(|output| survey(&mut streams, output.len, &mut piece)).collect()
+        let outputs = self.header().outputs.iter();
+        let surveys = outputs.map(|output| survey(&mut streams, output.len, &mut piece)).collect::<Result<_, _>>()?;
+        streams.finish()?;
+        Ok(surveys)
     }
 }
 
@@ -42,14 +45,7 @@ fn survey(streams: &mut Streams<'_>, mut todo: u64, piece: &mut [u8]) -> Result<
         if copy > 0 {
             streams.number(Kind::Seek)?;
         }
-        pieces(0, copy, |_, len| {
-            // What is added to nothing is what is added.
-            let piece = &mut piece[..len];
-            piece.fill(0);
-            streams.add(piece)?;
-            survey.differing += piece.iter().filter(|byte| **byte != 0).count() as u64;
-            Ok(())
-        })?;
+        survey.differing += streams.differing(copy, piece)?;
     }
     Ok(survey)
 }

@@ -9,6 +9,10 @@ pub(crate) const TEXT_LEN_MAX: usize = i32::MAX as usize;
 /// From this length on, places are found by their first three bytes instead of two: the table takes 64 MiB.
 const WIDE_FROM: usize = 8 << 20;
 
+/// How many bytes of a match are looked at: what matches longer is followed byte by byte anyhow, and nobody should compare
+/// megabytes at every place of a text that repeats itself.
+const LOOKED_AT: usize = 1 << 10;
+
 /// How many places that match as well are looked at, to each side.
 const NEIGHBOURS: usize = 16;
 
@@ -51,9 +55,10 @@ impl<'t> Index<'t> {
         self.text
     }
 
-    /// The longest match of the beginning of `wanted`, if it has as many bytes as the table looks at; of several, one that
-    /// is near `expected`.
+    /// The longest match of the first 1,024 bytes of `wanted`, if it has as many bytes as the table looks at; of several,
+    /// one that is near `expected`.
     pub(crate) fn longest(&self, wanted: &[u8], expected: usize) -> Option<Match> {
+        let wanted = &wanted[..wanted.len().min(LOOKED_AT)];
         if wanted.len() < self.width {
             return None;
         }

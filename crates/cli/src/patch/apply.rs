@@ -51,7 +51,7 @@ fn opened(side: &Side, header: &Header) -> anyhow::Result<Vec<Box<dyn ReadAt>>> 
         let content = usize::try_from(base.index).ok().and_then(|n| contents.get_mut(n)?.take());
         opened.push(match content {
             Some(Content::Bytes(bytes)) => Box::new(bytes),
-            Some(Content::File(path)) => Box::new(File::open(&path).with_context(|| path.display().to_string())?),
+            Some(Content::File(path, _)) => Box::new(File::open(&path).with_context(|| path.display().to_string())?),
             None => bail!("the patch reads file {}, and there is none of that number: it is damaged", base.index),
         });
     }

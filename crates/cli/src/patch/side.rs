@@ -42,10 +42,11 @@ impl Side {
     /// What a patch from it may read, in the order of their numbers.
     pub(super) fn bases(&self) -> Vec<Content> {
         match self {
-            Self::File { path, .. } => vec![Content::File(path.clone())],
+            Self::File { path, digest } => vec![Content::File(path.clone(), *digest)],
             Self::Tree { dir, tree } => {
                 let document = Content::Bytes(codec::encode(tree));
-                let files = patch::contents(tree).into_iter().map(|file| Content::File(dir.join(file.path.as_str())));
+                let files = patch::contents(tree).into_iter();
+                let files = files.map(|file| Content::File(dir.join(file.path.as_str()), file.digest));
                 [document].into_iter().chain(files).collect()
             }
         }
@@ -54,11 +55,11 @@ impl Side {
     /// What a patch from `old` to it has to make.
     pub(super) fn outputs(&self, old: &Self) -> anyhow::Result<Vec<Content>> {
         match (old, self) {
-            (Self::File { .. }, Self::File { path, .. }) => Ok(vec![Content::File(path.clone())]),
+            (Self::File { .. }, Self::File { path, digest }) => Ok(vec![Content::File(path.clone(), *digest)]),
             (Self::Tree { tree: old, .. }, Self::Tree { dir, tree }) => {
                 let document = Content::Bytes(codec::encode(tree));
-                let files =
-                    patch::lacking(old, tree).into_iter().map(|file| Content::File(dir.join(file.path.as_str())));
+                let files = patch::lacking(old, tree).into_iter();
+                let files = files.map(|file| Content::File(dir.join(file.path.as_str()), file.digest));
                 Ok([document].into_iter().chain(files).collect())
             }
             _ => bail!("one side is a file and the other a directory; name two of a kind"),
@@ -68,17 +69,23 @@ impl Side {
 
 /// Some bytes that a patch reads or makes.
 pub(super) enum Content {
-    /// A file's.
-    File(PathBuf),
+    /// A file's, with its digest.
+    File(PathBuf, Digest),
     /// A document's.
     Bytes(Vec<u8>),
 }
 
 impl Content {
-    /// All of them.
+    /// All of them, if they still are what they were.
     pub(super) fn bytes(self) -> anyhow::Result<Vec<u8>> {
         match self {
-            Self::File(path) => fs::read(&path).with_context(|| path.display().to_string()),
+            Self::File(path, digest) => {
+                let bytes = fs::read(&path).with_context(|| path.display().to_string())?;
+                if Digest::of(&bytes) != digest {
+                    bail!("{}: changed while it was read; try again when nothing writes there", path.display());
+                }
+                Ok(bytes)
+            }
             Self::Bytes(bytes) => Ok(bytes),
         }
     }

@@ -93,11 +93,65 @@ fn instructions_that_lie() {
             2,
             vec![(InsertLen, &[0]), (CopyLen, &[2]), (Seek, &[0]), (DiffGap, &[2]), (DiffByte, &[1])],
         ),
+        (
+            "a gap without end",
+            2,
+            vec![(InsertLen, &[0]), (CopyLen, &[2]), (Seek, &[0]), (DiffGap, &[u64::MAX]), (DiffByte, &[1])],
+        ),
+        ("a stream that is empty", 1, vec![(InsertLen, &[1]), (CopyLen, &[0]), (Seek, &[]), (Insert, &[65])]),
         ("gaps without bytes", 2, vec![(InsertLen, &[0]), (CopyLen, &[2]), (Seek, &[0]), (DiffGap, &[0])]),
     ] {
         let error = run(by_hand(&[outputs], &streams)).expect_err(why);
         assert!(matches!(error, Error::Format(_)), "{why}: {error}");
     }
+}
+
+#[test]
+fn bytes_behind_the_end_of_a_stream() {
+    // Text that LZMA makes smaller; then one more byte in each coded stream in turn.
+    let text: Vec<u8> = (0..2_000_u32).flat_map(|n| (n * n).to_string().into_bytes()).collect();
+    let made = made(&[], std::slice::from_ref(&text));
+    let (header, start) = Header::read(&made.patch).unwrap();
+    assert!(header.streams.iter().any(|stream| matches!(stream.coder, Coder::Lzma { .. })));
+    for n in (0..header.streams.len()).filter(|n| matches!(header.streams[*n].coder, Coder::Lzma { .. })) {
+        let mut longer = header.clone();
+        longer.streams[n].coded += 1;
+        let end: u64 = start + header.streams[..=n].iter().map(|stream| stream.coded).sum::<u64>();
+        let (before, behind) = made.patch.split_at(end as usize);
+        let patch = [&longer.encode(), &before[start as usize..], b"x", behind].concat();
+        assert!(matches!(applied(&patch, &[], &[]), Err(Error::Format(_))), "stream {n}");
+    }
+}
+
+#[test]
+fn a_patch_that_says_much_in_few_bytes_is_explained_at_once() {
+    use updraft_delta::limits::IMAGE_LEN_MAX;
+    let header = Header {
+        from: [0; 32],
+        to: [0; 32],
+        bases: vec![Base { index: 0, len: IMAGE_LEN_MAX }],
+        outputs: vec![Output { len: IMAGE_LEN_MAX, prediction: Prediction::Same }],
+        streams: vec![],
+    };
+    let numbers = [(Kind::InsertLen, 0), (Kind::CopyLen, IMAGE_LEN_MAX), (Kind::Seek, 0)];
+    let coded: Vec<Vec<u8>> = numbers
+        .iter()
+        .map(|(_, number)| {
+            let mut bytes = Vec::new();
+            varint::write(&mut bytes, *number);
+            bytes
+        })
+        .collect();
+    let stream = |(kind, bytes): (Kind, &Vec<u8>)| Stream {
+        kind,
+        coder: Coder::Raw,
+        len: bytes.len() as u64,
+        coded: bytes.len() as u64,
+    };
+    let streams = numbers.iter().map(|(kind, _)| *kind).zip(&coded).map(stream).collect();
+    let patch = [Header { streams, ..header }.encode(), coded.concat()].concat();
+    let survey = Patch::open(&patch).unwrap().survey().unwrap();
+    assert_eq!((survey[0].copied, survey[0].differing), (IMAGE_LEN_MAX, 0));
 }
 
 #[test]
