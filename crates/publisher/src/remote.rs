@@ -139,8 +139,8 @@ pub trait Remote: Sync {
     /// [`RemoteError::Conflict`] when the channel is there already, or ahead.
     fn promote(&self, app: &AppName, promotion: &Promotion) -> Result<Committed, RemoteError>;
 
-    /// Wants another online key for the app: its public half, the same one each time until a root that names it is
-    /// committed. The server goes on signing with the one that the newest root names.
+    /// Wants another online key for the app: its public half, another one each time. The server goes on signing with the
+    /// one that the newest root names.
     ///
     /// # Errors
     /// When the app does not exist or the server cannot make a key.

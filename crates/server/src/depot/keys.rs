@@ -2,10 +2,10 @@
 //! key ever signs for two apps.
 //!
 //! They live in a directory of their own, never in a store: `{app}/online.pem` is the first, `{app}/online-{fingerprint}.pem`
-//! are those that came after it or wait for a root to name them. PKCS#8, readable by the owner only. A key that was made
-//! is durable before anybody hears of it, and is never replaced or removed.
+//! are those that came after it or were made for a root to name. PKCS#8, readable by the owner only. A key that was made
+//! is durable before anybody hears of it, is proposed once, and is never replaced or removed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -26,7 +26,7 @@ const LABEL: &str = "PRIVATE KEY";
 /// Largest key file that is read, in bytes; ours have 119.
 const FILE_LEN_MAX: u64 = 16 << 10;
 
-/// How many names in the directory of an app are looked at. There is a key for each root that named a new one, at most.
+/// How many files may lie in the directory of an app. There is a key for each time that somebody wanted a new one.
 const NAMES_MAX: usize = 1_000;
 
 /// Why an online key cannot be used.
@@ -122,12 +122,15 @@ impl OnlineKeys {
         match &*self.0 {
             Place::Directory(directory) => {
                 let mut damaged = None;
-                for path in [named_file(directory, app, public), file_of(directory, app)] {
-                    match read(&path) {
-                        Ok(key) => match key.filter(is_it) {
-                            Some(key) => return Ok(Some(key)),
-                            None => continue,
-                        },
+                let (named, first) = (named_file(directory, app, public), file_of(directory, app));
+                for path in [&named, &first] {
+                    match read(path) {
+                        Ok(Some(key)) if is_it(&key) => return Ok(Some(key)),
+                        Ok(Some(key)) if *path == named => tracing::warn!(
+                            path = %path.display(), holds = key.public().fingerprint(),
+                            "this file is left alone: its name is not the fingerprint of the key in it"
+                        ),
+                        Ok(_) => {}
                         Err(error) => damaged = Some(error),
                     }
                 }
@@ -150,41 +153,29 @@ impl OnlineKeys {
         }
     }
 
-    /// The key of `app` that waits for a root to name it, made if there is none: one that is not among `used`, the bytes
-    /// of every public key that a root has named. Of several callers at once, in one process, one may make it.
+    /// Makes another key for `app`, for a root to name. Never one that was here before: whoever asks may be replacing keys
+    /// that leaked, and what lies in the directory may have leaked with them, or have been put there.
     ///
     /// # Errors
-    /// When the directory cannot be read, or the key not written.
-    pub fn next_or_make(&self, app: &AppName, used: &BTreeSet<Vec<u8>>) -> Result<SigningKey, Error> {
-        let waits = |key: &SigningKey| key.public().key_bytes().is_some_and(|bytes| !used.contains(&bytes));
+    /// When the key cannot be written, or there are too many.
+    pub fn make_next(&self, app: &AppName) -> Result<SigningKey, Error> {
         let seed = new_seed(app)?;
+        let key = key_of(&seed);
         match &*self.0 {
             Place::Directory(directory) => {
-                for path in later_files(&directory.join(app.as_str()))? {
-                    match read(&path) {
-                        Ok(key) => match key.filter(waits) {
-                            Some(key) => return Ok(key),
-                            None => continue,
-                        },
-                        // Whoever has to replace a key is not to be held up by a file that is of no use.
-                        Err(error) => tracing::warn!(%error, "this file is left alone"),
-                    }
-                }
-                let path = named_file(directory, app, &key_of(&seed).public());
+                // There has to be room for one more: what cannot be listed cannot be looked after.
+                files(&directory.join(app.as_str()), |_| true)?;
+                let path = named_file(directory, app, &key.public());
                 write(&path, &seed)?;
-                read(&path)?.ok_or_else(|| Error::new(&path, "it was written just now and is gone"))
-            }
-            Place::Memory(apps) => {
-                let mut apps = lock(apps);
-                let keys = apps.entry(app.clone()).or_default();
-                if let Some(key) = keys.others.iter().map(key_of).find(waits) {
-                    return Ok(key);
+                match read(&path)? {
+                    Some(there) if there.public() == key.public() => {}
+                    Some(_) => return Err(Error::new(&path, "another key has its name; ask again")),
+                    None => return Err(Error::new(&path, "it was written just now and is gone")),
                 }
-                let key = key_of(&seed);
-                keys.others.push(seed);
-                Ok(key)
             }
+            Place::Memory(apps) => lock(apps).entry(app.clone()).or_default().others.push(seed),
         }
+        Ok(key)
     }
 }
 
@@ -214,14 +205,7 @@ fn file_of(directory: &Path, app: &AppName) -> PathBuf {
 
 /// Where every key but the first is: a new key is a new file, so none is ever written over.
 fn named_file(directory: &Path, app: &AppName, public: &PublicKey) -> PathBuf {
-    directory.join(app.as_str()).join(format!("{LATER}{}.pem", public.fingerprint()))
-}
-
-const LATER: &str = "online-";
-
-/// The files of all keys but the first, by name.
-fn later_files(app_dir: &Path) -> Result<Vec<PathBuf>, Error> {
-    files(app_dir, |name| name.starts_with(LATER) && name.ends_with(".pem"))
+    directory.join(app.as_str()).join(format!("online-{}.pem", public.fingerprint()))
 }
 
 /// The files in the directory of an app whose names are wanted, by name.
@@ -235,7 +219,10 @@ fn files(app_dir: &Path, is_wanted: impl Fn(&str) -> bool) -> Result<Vec<PathBuf
     let mut files = Vec::new();
     for (n, entry) in entries.enumerate() {
         if n == NAMES_MAX {
-            return Err(Error::new(app_dir, format_args!("more than {NAMES_MAX} files are in it")));
+            return Err(Error::new(
+                app_dir,
+                format_args!("more than {NAMES_MAX} files are in it; remove keys that no root ever named"),
+            ));
         }
         let path = entry.map_err(fail)?.path();
         if is_wanted(path.file_name().and_then(|name| name.to_str()).unwrap_or_default()) {
@@ -344,6 +331,42 @@ mod tests {
         assert_ne!(keys.get_or_make(&other).unwrap().public(), again, "no key signs for two apps");
         let left: Vec<_> = fs::read_dir(dir.path().join("a/keys/demo")).unwrap().collect();
         assert_eq!(left.len(), 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn another_key_is_made_each_time_and_each_is_found_by_its_name_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let app: AppName = "demo".parse().unwrap();
+        let in_files = OnlineKeys::directory(dir.path());
+        for keys in [&in_files, &OnlineKeys::memory()] {
+            let first = keys.get_or_make(&app).unwrap().public();
+            let made = [(); 3].map(|()| keys.make_next(&app).unwrap().public());
+            for (n, key) in made.iter().enumerate() {
+                assert!(*key != first && !made[..n].contains(key), "a fresh one each time");
+                assert_eq!(keys.find(&app, key).unwrap().unwrap().public(), *key);
+            }
+            assert_eq!(keys.find(&app, &first).unwrap().unwrap().public(), first);
+        }
+        // Somebody else's key under the name of ours, and ours under no name of a key.
+        let (ours, app_dir) = (in_files.make_next(&app).unwrap().public(), dir.path().join("demo"));
+        let (planted, elsewhere) = (named_file(dir.path(), &app, &ours), app_dir.join("online-spare.pem"));
+        fs::rename(&planted, &elsewhere).unwrap();
+        fs::write(&planted, &*text_of(&Seed::new([7; 32]))).unwrap();
+        assert!(in_files.find(&app, &ours).unwrap().is_none());
+        assert!(![ours, SigningKey::from_seed([7; 32]).public()].contains(&in_files.make_next(&app).unwrap().public()));
+        assert!(planted.exists() && elsewhere.exists(), "every file stays");
+    }
+
+    #[test]
+    fn there_is_an_end_to_how_many_are_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let (keys, app) = (OnlineKeys::directory(dir.path()), "demo".parse().unwrap());
+        keys.make_next(&app).unwrap();
+        for n in 0..NAMES_MAX {
+            fs::write(dir.path().join("demo").join(n.to_string()), "").unwrap();
+        }
+        let error = keys.make_next(&app).unwrap_err().to_string();
+        assert!(error.contains("more than 1000 files"), "{error}");
     }
 
     #[test]

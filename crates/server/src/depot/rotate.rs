@@ -44,7 +44,7 @@ struct Plan {
 }
 
 impl Depot {
-    /// Makes another online key for the app, or returns the one that waits for a root to name it.
+    /// Makes another online key for the app, another one each time: it signs once a root names it.
     ///
     /// # Errors
     /// When there is no such app, or the key directory cannot be used.
@@ -52,9 +52,10 @@ impl Depot {
         let (depot, slot) = (self.clone(), self.slot(app)?);
         detached(async move {
             let _turn = slot.turn.lock().await;
-            let view = depot.newest_in_turn(&slot).await?;
-            let (keys, name, used) = (depot.inner.keys.clone(), slot.name.clone(), online_keys(&view));
-            Ok(blocking(move || keys.next_or_make(&name, &used)).await??.public())
+            // Nothing is made for an app that is gone or cannot be read.
+            depot.newest_in_turn(&slot).await?;
+            let (keys, name) = (depot.inner.keys.clone(), slot.name.clone());
+            Ok(blocking(move || keys.make_next(&name)).await??.public())
         })
         .await
     }

@@ -44,7 +44,8 @@ async fn a_rotation_through_its_doors() {
     let key = scene.admin("POST", "/api/v1/apps/demo/online-key", "").await;
     assert_eq!(key.status, 200, "{key:?}");
     let again = scene.admin("POST", "/api/v1/apps/demo/online-key", "{}").await;
-    assert_eq!(key.json(), again.json(), "the same one until a root names it");
+    assert_eq!(again.status, 200, "{again:?}");
+    assert_ne!(key.json(), again.json(), "another one each time");
     let api::NewAppKeys { online } = serde_json::from_value(key.json()).unwrap();
 
     let next = next_root(&scene, &online);
