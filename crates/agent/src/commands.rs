@@ -243,8 +243,10 @@ pub(crate) fn rollback(args: &args::Dir) -> anyhow::Result<Exit> {
     // A person who goes back has a reason: `watch` must not undo it within the hour.
     let applied = updater.reject()?;
     say::applied("rolled back to", &applied, false)?;
-    if was_held {
-        say("the channel is followed again");
+    match (was_held, is_held(&updater)?) {
+        (_, true) => say(HELD),
+        (true, false) => say("the channel is followed again"),
+        (false, false) => {}
     }
     Ok(Exit::Done)
 }

@@ -202,8 +202,10 @@ pub(crate) fn status(dir: &Path, status: &Status, now: Timestamp) {
         let starts = count(u64::from(*starts), "time");
         say(format_args!("{:10} unconfirmed since {since}, started {starts}", "health"));
     }
-    if let Some(rejected) = &status.rejected {
-        say(format_args!("{:10} {rejected}, which was rolled back from; `update` takes it all the same", "avoids"));
+    if !status.rejected.is_empty() {
+        let names: Vec<_> = status.rejected.iter().map(ToString::to_string).collect();
+        let rest = "rolled back from; `update` takes what the channel has all the same";
+        say(format_args!("{:10} {}: {rest}", "avoids", names.join(", ")));
     }
     if status.held {
         say(format_args!("{:10} {HELD}", "held"));

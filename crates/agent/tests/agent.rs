@@ -153,7 +153,7 @@ fn what_a_person_rolled_back_from_is_remembered() {
     assert_eq!(code(&agent("confirm", &device.dir(), &[])), 0);
     assert_eq!(code(&agent("rollback", &device.dir(), &[])), 0);
     let status = updraft_client::status(&device.dir(), clock::now()).unwrap();
-    assert_eq!(status.rejected.unwrap().version.as_str(), "1.1.0");
+    assert_eq!(status.rejected[0].version.as_str(), "1.1.0");
 }
 
 /// A stick that is not there was "an error", which no script can tell from any other; and so was an odd address.

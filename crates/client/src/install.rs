@@ -333,8 +333,8 @@ fn install(home: &mut Home, staged: Staged, options: &Options, belief: Belief) -
         return Err(Error::Unconfirmed { release: old.release.name() });
     }
     // Laying the same release over itself is no reason to forget what a person said of it.
-    let (rejected, held) = if again { (state.rejected, state.held) } else { (None, false) };
-    let held = held || staged.chooser == Chooser::Person;
+    let held = again && state.held || staged.chooser == Chooser::Person;
+    let left_held = state.held;
     let (rotate, confirmation) = match (&old, options.confirm) {
         // The same release once more: nothing new to confirm, and nothing that is worth going back to.
         (Some(_), _) if again => (Rotate::Drop, state.confirmation),
@@ -343,8 +343,13 @@ fn install(home: &mut Home, staged: Staged, options: &Options, belief: Belief) -
         (None, _) => (Rotate::Drop, Confirmation::Confirmed),
     };
     let Staged { release, document, tree, packed_tree, .. } = staged;
+    let rejected = match again {
+        true => state.rejected,
+        false => state::rejected_after(state.rejected, &release.name(), None),
+    };
     let record = Record { release, document, tree, packed_tree, stamps: Stamps::new() };
-    let goal = Goal { record, source: Source::Downloads, rotate, confirmation, rejected, held, belief };
+    let source = Source::Downloads;
+    let goal = Goal { record, source, rotate, confirmation, rejected, held, left_held, belief };
     switch(home, old, goal, options)
 }
 
@@ -378,17 +383,19 @@ fn go_back(home: &mut Home, options: &Options, verdict: Verdict) -> Result<Appli
     let record = Record::read(folder, &Path::new(SLOT).join(RECORD))?.ok_or_else(no_slot)?;
     let old = home.record()?.ok_or_else(no_slot)?;
     let state = State::read(folder)?;
-    if verdict == Verdict::Bad && state.rejected == Some(record.release.name()) {
+    if verdict == Verdict::Bad && state.rejected.contains(&record.release.name()) {
         return Err(Error::BackAlready { release: record.release.name() });
     }
     let (rotate, verdict) = match state.confirmation {
         Confirmation::Confirmed => (Rotate::Slot, verdict),
         Confirmation::Awaited { .. } => (Rotate::Undo, Verdict::Bad),
     };
-    let rejected = if verdict == Verdict::Bad { Some(old.release.name()) } else { state.rejected };
-    let (confirmation, belief) = (Confirmation::Confirmed, Belief::Stamps);
-    // Going back takes back the choice of what is left, too.
-    let goal = Goal { record, source: Source::Slot, rotate, confirmation, rejected, held: false, belief };
+    let left = (verdict == Verdict::Bad).then(|| old.release.name());
+    let rejected = state::rejected_after(state.rejected, &record.release.name(), left);
+    let (source, confirmation, belief) = (Source::Slot, Confirmation::Confirmed, Belief::Stamps);
+    // Going back takes back the choice of what is left, and brings back that of what comes: it stands as it stood.
+    let (held, left_held) = (finish::slot_held(folder)?, state.held);
+    let goal = Goal { record, source, rotate, confirmation, rejected, held, left_held, belief };
     switch(home, Some(old), goal, options)
 }
 
@@ -412,7 +419,7 @@ pub fn confirm(home: &mut Home) -> Result<(), Error> {
         return Ok(());
     }
     finish::bring_late(home)?;
-    State { confirmation: Confirmation::Confirmed, rejected: None, ..state }.write(home.folder())?;
+    State { confirmation: Confirmation::Confirmed, ..state }.write(home.folder())?;
     finish::discard(home.folder(), OLDER)
 }
 
@@ -424,11 +431,12 @@ pub fn confirmation(home: &Home) -> Result<Confirmation, Error> {
     Ok(State::read(home.folder())?.confirmation)
 }
 
-/// The release that was rolled back from because it was never confirmed: not to be installed again by itself.
+/// The releases that were rolled back from, the last one first: not to be installed again by themselves. Taking one again
+/// has it forgotten here.
 ///
 /// # Errors
 /// When the state cannot be read.
-pub fn rejected(home: &Home) -> Result<Option<ReleaseName>, Error> {
+pub fn rejected(home: &Home) -> Result<Vec<ReleaseName>, Error> {
     Ok(State::read(home.folder())?.rejected)
 }
 

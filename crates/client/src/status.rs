@@ -44,8 +44,9 @@ pub struct Status {
     pub previous: Option<ReleaseName>,
     /// Whether the installed release is known to be good; `None` before there is one.
     pub confirmation: Option<Confirmation>,
-    /// The release that was rolled back from, by [`Updater::reject`](crate::Updater::reject) or because it was never confirmed.
-    pub rejected: Option<ReleaseName>,
+    /// The releases that were rolled back from, by [`Updater::reject`](crate::Updater::reject) or because they were never
+    /// confirmed; the last one first.
+    pub rejected: Vec<ReleaseName>,
     /// Whether a person chose the installed release, so that nothing else is taken by itself
     /// ([`Updater::check_for`](crate::Updater::check_for)).
     pub held: bool,

@@ -234,7 +234,7 @@ impl Updater {
         let Verdict::Available(mut update) = verdict else {
             return Ok(verdict);
         };
-        update.rejected = install::rejected(&self.home)?.is_some_and(|rejected| rejected == update.release.name());
+        update.rejected = install::rejected(&self.home)?.contains(&update.release.name());
         // With the list of files at hand, from a download that was begun, the price is known.
         if let Some(kept) = download::kept_tree(&update.release.tree, &self.home.downloads()?) {
             let have = install::have(&self.home, &kept.tree)?;

@@ -129,7 +129,7 @@ pub fn assert_readable(dir: &Path, home: &Path) {
     fs::write(home.join("state.json"), example("\"awaited\"")).unwrap();
     let status = run(updraft().args(["agent", "status", "--json"]).arg(dir)).ok().json();
     assert_eq!(status["confirmation"]["is"], "awaited");
-    assert_eq!(status["rejected"]["version"], "1.2.0");
+    assert_eq!(status["rejected"][0]["version"], "1.2.0");
 
     let inode = fs::metadata(dir).unwrap().ino();
     fs::write(home.join("journal"), example("\"exchange\":").replace("1572868", &inode.to_string())).unwrap();

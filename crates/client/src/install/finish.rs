@@ -23,6 +23,8 @@ pub(super) const OLDER: &str = "older";
 const TRASH: &str = "trash";
 const TRASH_MAX: u32 = 1_000;
 const RECORD_NEW: &str = "record.new";
+/// In a slot: the release in it was held. Empty.
+const HELD: &str = "held";
 
 /// Writes the record that the installed directory will have.
 pub(super) fn write_new_record(stage: &Dir, record: &Record) -> Result<(), Error> {
@@ -32,6 +34,11 @@ pub(super) fn write_new_record(stage: &Dir, record: &Record) -> Result<(), Error
 /// The record that the installed directory will have; `None` when it is the home's already.
 pub(super) fn read_new_record(stage: &Dir) -> Result<Option<Record>, Error> {
     Ok(Record::read(stage, Path::new(RECORD_NEW))?)
+}
+
+/// Whether the release in the slot was held when it was left.
+pub(super) fn slot_held(folder: &Dir) -> Result<bool, Error> {
+    Ok(folder.stat(&Path::new(SLOT).join(HELD))?.is_some())
 }
 
 /// Makes the home follow.
@@ -47,6 +54,9 @@ pub(super) fn finish(home: &Home, mut ending: Ending) -> Result<Applied, Error> 
         ending.displaced.extend(brought);
         late::keep_edits(home, &stage, &mut ending.edited)?;
         ending.backup = name_backup(folder, &stage, ending.backup)?;
+        if ending.left_held {
+            disk::write_atomic(&stage, Path::new(HELD), &[], 0o644)?;
+        }
     }
     rotate(folder, ending.rotate)?;
     let state = State {

@@ -10,7 +10,7 @@ use updraft_core::path::RelPath;
 use updraft_core::release::ReleaseName;
 use updraft_files::{Dir, Stat, read_bounded};
 
-use super::state::Confirmation;
+use super::state::{Confirmation, one_or_many};
 use super::{Error, Way, disk};
 
 const JOURNAL: &str = "journal";
@@ -120,9 +120,13 @@ pub(super) struct Ending {
     pub(super) way: Way,
     pub(super) rotate: Rotate,
     pub(super) confirmation: Confirmation,
-    pub(super) rejected: Option<ReleaseName>,
+    #[serde(deserialize_with = "one_or_many")]
+    pub(super) rejected: Vec<ReleaseName>,
     #[serde(default)]
     pub(super) held: bool,
+    /// Whether the release that is left was held: that goes with it into its slot.
+    #[serde(default)]
+    pub(super) left_held: bool,
     /// The name of this update's folder in `backup/`.
     pub(super) backup: String,
     pub(super) edited: Vec<String>,

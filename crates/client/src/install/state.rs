@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use updraft_core::Timestamp;
 use updraft_core::release::ReleaseName;
 use updraft_files::{Dir, read_bounded};
@@ -11,6 +11,8 @@ use super::{Error, Way, disk};
 
 const STATE: &str = "state.json";
 const STATE_LEN_MAX: u64 = 64 << 10;
+/// Of the releases that were rolled back from, so many are remembered: a channel may fall back to one before the last.
+const REJECTED_MAX: usize = 8;
 
 /// Whether the installed release is known to be good.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -35,9 +37,9 @@ pub struct State {
     pub(super) format: u32,
     /// Whether it is known to be good.
     pub confirmation: Confirmation,
-    /// The release that was rolled back from because it was never confirmed: not to be installed again by itself.
-    #[serde(default)]
-    pub rejected: Option<ReleaseName>,
+    /// The releases that were rolled back from, the last one first: not to be installed again by themselves.
+    #[serde(default, deserialize_with = "one_or_many")]
+    pub rejected: Vec<ReleaseName>,
     /// Whether a person chose the installed release: then nothing else is to be installed by itself.
     #[serde(default)]
     pub held: bool,
@@ -49,7 +51,7 @@ pub struct State {
 /// That of a release that was confirmed long ago.
 impl Default for State {
     fn default() -> Self {
-        Self { format: 1, confirmation: Confirmation::Confirmed, rejected: None, held: false, way: None }
+        Self { format: 1, confirmation: Confirmation::Confirmed, rejected: Vec::new(), held: false, way: None }
     }
 }
 
@@ -64,4 +66,29 @@ impl State {
         let bytes = serde_json::to_vec(self).expect("a state is plain JSON");
         disk::write_atomic(folder, Path::new(STATE), &bytes, 0o644)
     }
+}
+
+/// `rejected` without `installed`, for what is installed was taken again, and with `left` first, if that was rolled back
+/// from.
+pub(super) fn rejected_after(
+    rejected: Vec<ReleaseName>,
+    installed: &ReleaseName,
+    left: Option<ReleaseName>,
+) -> Vec<ReleaseName> {
+    let others = rejected.into_iter().filter(|name| name != installed && Some(name) != left.as_ref());
+    left.iter().cloned().chain(others).take(REJECTED_MAX).collect()
+}
+
+/// One release or `null` is what was written while only the last one was remembered.
+pub(super) fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ReleaseName>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMany {
+        Many(Vec<ReleaseName>),
+        One(Option<ReleaseName>),
+    }
+    Ok(match OneOrMany::deserialize(deserializer)? {
+        OneOrMany::Many(names) => names,
+        OneOrMany::One(name) => name.into_iter().collect(),
+    })
 }

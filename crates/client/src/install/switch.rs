@@ -29,8 +29,9 @@ pub(super) struct Goal {
     pub(super) source: Source,
     pub(super) rotate: Rotate,
     pub(super) confirmation: Confirmation,
-    pub(super) rejected: Option<ReleaseName>,
+    pub(super) rejected: Vec<ReleaseName>,
     pub(super) held: bool,
+    pub(super) left_held: bool,
     pub(super) belief: Belief,
 }
 
@@ -136,6 +137,7 @@ fn ending(home: &Home, from: Option<ReleaseName>, way: Way, goal: &Goal, change:
         confirmation: goal.confirmation.clone(),
         rejected: goal.rejected.clone(),
         held: goal.held,
+        left_held: goal.left_held,
         backup,
         edited: names(&change.edited),
         kept: names(&change.kept),

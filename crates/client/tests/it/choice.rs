@@ -1,8 +1,9 @@
 //! A release that a person chooses for one device: which may be chosen, how long the choice lasts, and the way back.
 
+use updraft_client::install::{Confirm, Options, Start};
 use updraft_client::{Chooser, Class, Downgrade, Error, Updater, Verdict, check, install};
 use updraft_core::version::Version;
-use updraft_testkit::TreeFixture;
+use updraft_testkit::{TreeFixture, clock};
 
 use crate::support::{Device, Server, available, demo, publish};
 
@@ -27,11 +28,15 @@ fn choose(device: &Device, text: &str, downgrade: Downgrade) -> Result<Verdict, 
 }
 
 fn take(device: &Device, text: &str) -> Updater {
+    take_with(device, text, Confirm::Now)
+}
+
+fn take_with(device: &Device, text: &str, confirm: Confirm) -> Updater {
     let mut updater = device.open();
     let update = available(updater.check_for(&version(text), Downgrade::Allowed, device.now).unwrap());
     assert_eq!(update.chooser(), Chooser::Person);
     let staged = updater.download(&update, &()).unwrap();
-    updater.apply(staged, &install::Options::default(), device.now).unwrap();
+    updater.apply(staged, &Options { confirm, ..Options::default() }, device.now).unwrap();
     updater
 }
 
@@ -182,4 +187,47 @@ fn going_back_twice_does_not_go_forward() {
     std::fs::write(device.dir().join("app"), "damaged").unwrap();
     updater.repair(&()).unwrap();
     assert!(available(updater.check(device.now).unwrap()).is_rejected());
+}
+
+/// An update that never came up took the operator's hold with it, and `watch` then undid the downgrade.
+#[test]
+fn a_rollback_brings_back_the_choice_before() {
+    let (server, device) = scene();
+    server.repo(|repo| repo.publish("1.2.0", "any", &tree("1.2.0")));
+    drop(take(&device, "1.0.0"));
+    let mut updater = take_with(&device, "1.2.0", Confirm::Await { since: clock::now() });
+    assert!(matches!(updater.begin_start(), Ok(Start::Trial { .. })));
+    assert!(matches!(updater.begin_start(), Ok(Start::RolledBack(_))));
+    assert_eq!(stands(&device), ("1.0.0".into(), true, Some("1.1.0".into())));
+    // So does one by hand; and what was not held comes back as it was.
+    drop(updater);
+    drop(take(&device, "1.2.0"));
+    device.open().reject().unwrap();
+    assert_eq!(stands(&device), ("1.0.0".into(), true, Some("1.2.0".into())));
+    device.update().unwrap();
+    assert_eq!(stands(&device), ("1.1.0".into(), false, Some("1.0.0".into())));
+    drop(take(&device, "1.2.0"));
+    device.open().reject().unwrap();
+    assert_eq!(stands(&device), ("1.1.0".into(), false, Some("1.2.0".into())));
+}
+
+/// Going back from a second release had the first one forgotten, and `watch` took that again.
+#[test]
+fn who_goes_back_twice_avoids_both() {
+    let server = demo(&tree("1.0.0"));
+    let device = Device::installed(&server);
+    server.repo(|repo| repo.publish("1.1.0", "any", &tree("1.1.0")));
+    publish(&server, "2.0.0", &tree("2.0.0"));
+    device.update().unwrap();
+    device.open().reject().unwrap();
+    drop(take(&device, "1.1.0"));
+    device.open().reject().unwrap();
+    let status = updraft_client::status(&device.dir(), device.now).unwrap();
+    let avoided: Vec<_> = status.rejected.iter().map(|name| name.version.as_str()).collect();
+    assert_eq!(avoided, ["1.1.0", "2.0.0"]);
+    assert!(device.available().is_rejected());
+    // Whoever takes it by hand has changed their mind.
+    device.update().unwrap();
+    let status = updraft_client::status(&device.dir(), device.now).unwrap();
+    assert_eq!(status.rejected.len(), 1);
 }

@@ -60,7 +60,7 @@ fn status_says_what_is_installed() {
     assert_eq!(status, updater.status(device.now).unwrap());
     assert_eq!(status.version.unwrap().as_str(), "1.0.0");
     assert_eq!(status.source, "https://example.com/apps/demo");
-    assert_eq!((status.previous, status.rejected, status.stale_since), (None, None, None));
+    assert_eq!((status.previous, status.rejected.as_slice(), status.stale_since), (None, &[][..], None));
     assert_eq!(status.fresh_until, Some(clock::days(1)));
     assert_eq!(status.device.len(), 32);
 }

@@ -153,7 +153,7 @@ fn an_unconfirmed_release_goes_back_at_the_second_start() {
         let Start::RolledBack(back) = begin_start(device.home()).unwrap() else { panic!("it was never confirmed") };
         assert_eq!((back.from.unwrap().version.as_str(), back.to.version.as_str()), ("3.0", "2.0"));
         device.assert_holds(&new, &[]);
-        assert_eq!(rejected(device.home()).unwrap().unwrap().version.as_str(), "3.0");
+        assert_eq!(rejected(device.home()).unwrap()[0].version.as_str(), "3.0");
         // As if 3.0 had never been: the slot is the one before.
         assert_eq!(slot(device.home()).unwrap().unwrap().version.as_str(), "1.0");
         assert!(!device.folder("older").exists());
@@ -191,15 +191,27 @@ fn without_anything_to_go_back_to_the_trial_goes_on() {
 }
 
 #[test]
-fn a_rejected_release_is_remembered_until_something_else_is_installed() {
+fn a_rejected_release_is_remembered_until_it_is_taken_again() {
     let (old, new) = pair();
     let mut device = Device::with(false, "1.0", &old);
     device.apply("2.0", &new, &Options::default()).unwrap();
     reject(device.home()).unwrap();
     device.assert_holds(&old, &[]);
-    assert_eq!(rejected(device.home()).unwrap().unwrap().version.as_str(), "2.0");
+    let rejected = |device: &mut Device| -> Vec<String> {
+        rejected(device.home()).unwrap().iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(rejected(&mut device), ["2.0"]);
     device.apply("3.0", &new, &Options::default()).unwrap();
-    assert_eq!(rejected(device.home()).unwrap(), None);
+    reject(device.home()).unwrap();
+    assert_eq!(rejected(&mut device), ["3.0", "2.0"]);
+    device.apply("2.0", &new, &Options::default()).unwrap();
+    assert_eq!(rejected(&mut device), ["3.0"]);
+    // Not for ever: who rolled back nine times has long been elsewhere.
+    for minor in 1..=9 {
+        device.apply(&format!("2.{minor}"), &new, &Options::default()).unwrap();
+        reject(device.home()).unwrap();
+    }
+    assert_eq!(rejected(&mut device), ["2.9", "2.8", "2.7", "2.6", "2.5", "2.4", "2.3", "2.2"]);
 }
 
 #[test]
