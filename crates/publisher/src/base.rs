@@ -19,7 +19,7 @@ use updraft_core::trust::{
 
 use crate::keys::{self, Keystore};
 use crate::remote::{Remote, RemoteError};
-use crate::root::Signers;
+use crate::root::{Signers, forget_overtaken};
 
 /// Why the app as it is cannot be built on.
 #[derive(Debug, thiserror::Error)]
@@ -119,6 +119,7 @@ impl Base {
             Err(RefreshError::Trust(source)) => return Err(Error::Trust { app: app.clone(), source }),
             Err(RefreshError::Missing(what)) => return Err(Error::Hole { app: app.clone(), what }),
         };
+        forget_overtaken(keys, trusted.root().version)?;
         let channels = read_channels(app, trusted.targets(&Role::channels()))?;
         Ok(Self { app: app.clone(), trusted, channels })
     }

@@ -7,7 +7,7 @@
 //! targets-{fingerprint}.pem
 //! root.json                   the first root: what everything is verified from
 //! pending.json                only while an app is being created: what was signed for it and may not have arrived
-//! rotation.json               only while keys are being changed: the same for the next root
+//! rotation.json               only while keys are being changed: which were made for it, and the next root
 //! trusted/                    what was believed last: the memory that notices a server that goes back in time
 //! ```
 //!

@@ -12,10 +12,12 @@ mod ends;
 mod proposal;
 mod signers;
 mod standing;
+mod unfinished;
 
-pub use ceremony::{Ceremony, Done, Error, Outcome, Wish};
+pub use ceremony::{Arrived, Ceremony, Done, Error, Outcome, Wish};
 pub use change::{Change, KEYS_MAX, Next, Refused, RoleChange, next};
 pub use ends::{online_ends, remembered_ends};
 pub use proposal::{Error as ProposalError, Need, PROPOSAL_LEN_MAX, Pinned, Proposal, Signed};
 pub use signers::Signers;
 pub use standing::{Online, Standing};
+pub(crate) use unfinished::forget_overtaken;

@@ -8,10 +8,10 @@ use updraft_agent::ui::{Exit, printable, say};
 use updraft_core::Timestamp;
 use updraft_core::digest::Sha256;
 use updraft_publisher::keys::{Keystore, Ring};
-use updraft_publisher::root::{Ceremony, PROPOSAL_LEN_MAX, Pinned, Proposal, RoleChange, Wish};
+use updraft_publisher::root::{PROPOSAL_LEN_MAX, Pinned, Proposal, RoleChange, Wish};
 
 use super::args::{At, RoleName, RootCommand};
-use super::change::{FIRST_PAUSE, for_role, indent, lacking, tell};
+use super::change::{ceremony, for_role, indent, lacking, tell};
 use super::{read_public, write_new};
 use crate::args::{Keys, Server};
 use crate::remote::{self, Usage, read_text};
@@ -56,7 +56,7 @@ fn propose(wish: Wish, out: Option<&Path>, at: &At) -> anyhow::Result<Exit> {
     let http = remote::connect(server)?;
     let keystore = secrets::keystore(keys, app)?;
     let passphrases = secrets::passphrases(keys)?;
-    let ceremony = Ceremony { remote: &http, keys: &keystore, passphrases: &*passphrases, first_pause: FIRST_PAUSE };
+    let ceremony = ceremony(&http, &keystore, &*passphrases);
     let proposal = ceremony.propose(app, &wish, Timestamp::now())?;
     let default = || format!("{app}.root-{}.proposal.json", proposal.version()).into();
     let file = out.map_or_else(default, Path::to_owned);
@@ -188,7 +188,7 @@ fn accept(files: &[std::path::PathBuf], dry_run: bool, keys: &Keys, server: &Ser
     let http = remote::connect(server)?;
     let keystore = secrets::keystore(keys, &app)?;
     let passphrases = secrets::passphrases(keys)?;
-    let ceremony = Ceremony { remote: &http, keys: &keystore, passphrases: &*passphrases, first_pause: FIRST_PAUSE };
+    let ceremony = ceremony(&http, &keystore, &*passphrases);
     let done = ceremony.accept(&proposal, Timestamp::now())?;
     tell(&app, &done);
     Ok(Exit::Done)

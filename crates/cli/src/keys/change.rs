@@ -8,11 +8,11 @@ use updraft_agent::ui::{Exit, say, warn};
 use updraft_core::Timestamp;
 use updraft_core::name::AppName;
 use updraft_core::trust::Role;
-use updraft_publisher::Silent;
-use updraft_publisher::keys::{KeyName, Keystore};
+use updraft_publisher::keys::{KeyName, Keystore, Passphrases};
 use updraft_publisher::pin;
 use updraft_publisher::publish::{Options, Publisher};
-use updraft_publisher::root::{Ceremony, Change, Done, Online, Outcome, Proposal, RoleChange, Standing, Wish};
+use updraft_publisher::root::{Arrived, Ceremony, Change, Done, Online, Outcome, Proposal, RoleChange, Standing, Wish};
+use updraft_publisher::{Remote, Silent};
 
 use super::args::{At, Changing, RoleName};
 use super::{read_public, write_new};
@@ -20,7 +20,7 @@ use crate::secrets::{self, shell_word};
 use crate::{remote, secrets::this_program};
 
 /// The first pause after somebody else was faster.
-pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
 pub(super) fn rotate(roles: &[RoleName], changing: &Changing) -> anyhow::Result<Exit> {
     let names = names(roles);
@@ -114,12 +114,26 @@ fn role_of(fingerprint: &str, at: &At) -> anyhow::Result<RoleName> {
     }
 }
 
+/// Whoever changes keys with these.
+pub(super) fn ceremony<'a>(
+    remote: &'a dyn Remote,
+    keys: &'a Keystore,
+    passphrases: &'a dyn Passphrases,
+) -> Ceremony<'a> {
+    Ceremony { remote, keys, passphrases, first_pause: FIRST_PAUSE, arrived: &say_arrived }
+}
+
+fn say_arrived(Arrived { version, begun }: &Arrived) {
+    let begun = begun.strftime("%Y-%m-%d %H:%M");
+    warn(format_args!("the attempt of {begun} UTC had arrived, as root {version}; going on"));
+}
+
 fn carry_out(changing: &Changing, wish: &Wish) -> anyhow::Result<Exit> {
     let At { app, keys, server } = &changing.at;
     let http = remote::connect(server)?;
     let keystore = secrets::keystore(keys, app)?;
     let passphrases = secrets::passphrases(keys)?;
-    let ceremony = Ceremony { remote: &http, keys: &keystore, passphrases: &*passphrases, first_pause: FIRST_PAUSE };
+    let ceremony = ceremony(&http, &keystore, &*passphrases);
     let now = Timestamp::now();
     if changing.dry_run {
         say(format_args!("the keys of {app} would change:"));

@@ -1,13 +1,14 @@
 //! Changing keys: read, decide, sign, hand in; and again when somebody else was faster.
 //!
 //! A new key is durable before any root names it, and what is sent is kept until it is known to have arrived: a change that
-//! was interrupted anywhere is finished by asking for it again. Where signatures are lacking, nothing is sent, and the
+//! was interrupted anywhere is finished by asking for it again. Whoever asks for new keys gets new ones: an earlier attempt
+//! that has arrived unheard is mentioned, and takes nothing from that. Where signatures are lacking, nothing is sent, and the
 //! proposal goes to those who can give them.
 
 use std::rc::Rc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use updraft_core::Timestamp;
 use updraft_core::key::{PublicKey, SigningKey};
 use updraft_core::name::AppName;
@@ -16,6 +17,7 @@ use updraft_core::trust::Role;
 use super::change::{Change, Refused, RoleChange, next};
 use super::proposal::{self, Proposal};
 use super::standing::{Online, Standing};
+use super::unfinished::Unfinished;
 use crate::base::{self, Base};
 use crate::keys::{self, KeyName, Keystore, Passphrases, Ring};
 use crate::remote::{Remote, RemoteError};
@@ -96,6 +98,11 @@ impl Wish {
             Self::Change(_) | Self::Rotate(_) => Online::Believed,
         }
     }
+
+    /// Whether doing it twice comes to the same as doing it once.
+    fn is_once_for_all(&self) -> bool {
+        matches!(self, Self::Change(change) if change.is_once_for_all())
+    }
 }
 
 /// A change that counts now.
@@ -107,6 +114,15 @@ pub struct Done {
     pub lines: Vec<String>,
     /// Whether it had arrived before: an earlier attempt was interrupted when its answer was on the way.
     pub earlier: bool,
+}
+
+/// An earlier attempt at the same, which arrived though its answer was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arrived {
+    /// The version of its root.
+    pub version: u64,
+    /// When it was begun.
+    pub begun: Timestamp,
 }
 
 /// What a change came to.
@@ -129,13 +145,8 @@ pub struct Ceremony<'a> {
     pub passphrases: &'a dyn Passphrases,
     /// The first pause after somebody else was faster; it doubles.
     pub first_pause: Duration,
-}
-
-/// What was sent and not acknowledged.
-#[derive(Serialize, Deserialize)]
-struct Pending {
-    wish: serde_json::Value,
-    root: String,
+    /// Whoever is told of an earlier attempt that had arrived, before all is done anew.
+    pub arrived: &'a dyn Fn(&Arrived),
 }
 
 impl Ceremony<'_> {
@@ -172,7 +183,7 @@ impl Ceremony<'_> {
     /// When the app cannot be built on, or the change makes no sense.
     pub fn propose(&self, app: &AppName, wish: &Wish, now: Timestamp) -> Result<Proposal, Error> {
         let standing = Standing::read(self.remote, app, self.keys, wish.online(), now)?;
-        self.build(standing, wish, &self.ring(), 0, now)
+        self.build(standing, wish, &self.ring(), &mut Unfinished::begin(wish, now), 0, now)
     }
 
     /// Does what `wish` says, if the keys that are here suffice.
@@ -182,13 +193,25 @@ impl Ceremony<'_> {
     pub fn carry_out(&self, app: &AppName, wish: &Wish, now: Timestamp) -> Result<Outcome, Error> {
         let ring = self.ring();
         let mut rounds = Rounds::new(self.first_pause);
+        let mut attempt = Unfinished::begin(wish, now);
+        // Before the app is read: what has arrived is forgotten by whoever sees it there.
+        let mut earlier = Unfinished::read(self.keys)?;
         loop {
             let standing = Standing::read(self.remote, app, self.keys, wish.online(), now)?;
-            if let Some(done) = self.find_arrived(&standing, wish, now)? {
-                return Ok(Outcome::Done(done));
+            if let Some(earlier) = earlier.take() {
+                match earlier.arrived_in(standing.roots()) {
+                    Some(version) if earlier.is_for_the_same(&attempt) => {
+                        if wish.is_once_for_all() && version == standing.root().version {
+                            return Ok(Outcome::Done(Done { version, lines: Vec::new(), earlier: true }));
+                        }
+                        (self.arrived)(&Arrived { version, begun: earlier.begun() });
+                    }
+                    None if earlier.is_taken_up_by(&attempt) => attempt = earlier.unsent(),
+                    _ => {}
+                }
             }
             let skip = rounds.begin(standing.targets().version);
-            let mut proposal = self.build(standing, wish, &ring, skip, now)?;
+            let mut proposal = self.build(standing, wish, &ring, &mut attempt, skip, now)?;
             match proposal.sign(&ring) {
                 // Others may have the keys.
                 Ok(_) | Err(proposal::Error::NoPart { .. }) => {}
@@ -197,7 +220,7 @@ impl Ceremony<'_> {
             if !proposal.is_complete() {
                 return Ok(Outcome::Wanting(Box::new(proposal)));
             }
-            self.remember(&proposal, wish)?;
+            attempt.sends(proposal.root_text(), self.keys)?;
             match self.remote.rotate(app, &proposal.next_root(proposal.standing().targets().version)) {
                 Ok(_) => return self.finish(&proposal, now).map(Outcome::Done),
                 Err(error) => rounds.again(error).map_err(|over| match over {
@@ -251,6 +274,7 @@ impl Ceremony<'_> {
         standing: Standing,
         wish: &Wish,
         ring: &Ring<'_>,
+        attempt: &mut Unfinished,
         skip: u64,
         now: Timestamp,
     ) -> Result<Proposal, Error> {
@@ -263,7 +287,7 @@ impl Ceremony<'_> {
             Wish::Rotate(names) => {
                 let mut change = Change::default();
                 for name in names {
-                    let rotated = self.rotated(&standing, *name, ring)?;
+                    let rotated = self.rotated(&standing, *name, ring, attempt)?;
                     match name {
                         KeyName::Root => change.root = rotated,
                         KeyName::Targets => change.targets = rotated,
@@ -277,53 +301,43 @@ impl Ceremony<'_> {
     }
 
     /// A new key for each of the role's keys that is here.
-    fn rotated(&self, standing: &Standing, name: KeyName, ring: &Ring<'_>) -> Result<RoleChange, Error> {
+    fn rotated(
+        &self,
+        standing: &Standing,
+        name: KeyName,
+        ring: &Ring<'_>,
+        attempt: &mut Unfinished,
+    ) -> Result<RoleChange, Error> {
         let signers = standing.signers(&name.role());
         let old = ring.find(name, &signers.keys, usize::MAX)?;
         if old.is_empty() {
             let (dir, app, names) = (self.keys.dir().to_owned(), standing.app().clone(), signers.to_string());
             return Err(Error::NoKey { dir, name, app, names });
         }
-        let mut new = self.unused(standing, name, ring)?;
+        let mut new = self.made_before(standing, name, ring, attempt)?;
         new.truncate(old.len());
         while new.len() < old.len() {
-            new.push(ring.make(name)?);
+            let key = ring.make(name)?;
+            attempt.made(key.public().fingerprint(), self.keys)?;
+            new.push(key);
         }
         let public = |key: &Rc<SigningKey>| key.public();
         let revoke = old.iter().map(|key| key.public().fingerprint()).collect();
         Ok(RoleChange { add: new.iter().map(public).collect::<Vec<PublicKey>>(), revoke, threshold: None })
     }
 
-    /// Keys that were made for the role and that no root ever named: what an interrupted rotation left.
-    fn unused(&self, standing: &Standing, name: KeyName, ring: &Ring<'_>) -> Result<Vec<Rc<SigningKey>>, Error> {
+    /// Keys that were made for this very attempt and that no root ever named.
+    fn made_before(
+        &self,
+        standing: &Standing,
+        name: KeyName,
+        ring: &Ring<'_>,
+        attempt: &Unfinished,
+    ) -> Result<Vec<Rc<SigningKey>>, Error> {
         let held = self.keys.held()?;
-        let is_unused = |held: &&keys::Held| {
-            let is_new = held.fingerprint.as_ref().is_some_and(|fingerprint| !standing.ever_named(fingerprint));
-            held.name == name && is_new
-        };
-        held.iter().filter(is_unused).map(|held| Ok(ring.open(held)?)).collect()
-    }
-
-    /// Whether the change that was sent last has arrived, its answer having been lost; and whether it was this one.
-    fn find_arrived(&self, standing: &Standing, wish: &Wish, now: Timestamp) -> Result<Option<Done>, Error> {
-        let Some(bytes) = self.keys.rotation()? else { return Ok(None) };
-        // What cannot be read tells nothing; the worst is one rotation more than was wanted.
-        let Ok(pending) = serde_json::from_slice::<Pending>(&bytes) else { return Ok(None) };
-        let Some(at) = standing.roots().iter().position(|root| root == pending.root.as_bytes()) else {
-            return Ok(None);
-        };
-        let is_this = serde_json::to_value(wish).is_ok_and(|wish| wish == pending.wish);
-        if is_this {
-            self.look(standing.app(), now)?;
-        }
-        self.keys.clear_rotation()?;
-        Ok(is_this.then(|| Done { version: at as u64 + 1, lines: Vec::new(), earlier: true }))
-    }
-
-    fn remember(&self, proposal: &Proposal, wish: &Wish) -> Result<(), Error> {
-        let wish = serde_json::to_value(wish).expect("a wish is plain JSON");
-        let pending = Pending { wish, root: proposal.root_text() };
-        Ok(self.keys.set_rotation(&serde_json::to_vec(&pending).expect("texts are plain JSON"))?)
+        let is_fit = |fingerprint: &String| attempt.has_made(fingerprint) && !standing.ever_named(fingerprint);
+        let is_made = |held: &&keys::Held| held.name == name && held.fingerprint.as_ref().is_some_and(is_fit);
+        held.iter().filter(is_made).map(|held| Ok(ring.open(held)?)).collect()
     }
 
     fn finish(&self, proposal: &Proposal, now: Timestamp) -> Result<Done, Error> {

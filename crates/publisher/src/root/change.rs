@@ -48,6 +48,13 @@ pub struct Change {
     pub renew_targets: bool,
 }
 
+impl Change {
+    /// Whether doing it twice comes to the same as doing it once: it names keys or thresholds. A renewal does not.
+    pub(super) fn is_once_for_all(&self) -> bool {
+        self.root != RoleChange::default() || self.targets != RoleChange::default()
+    }
+}
+
 /// What is to be signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Next {

@@ -12,6 +12,7 @@ use updraft_core::signed::Envelope;
 use updraft_core::trust::{self, Cache, MetadataFile, Role, Root, Snapshot, Targets, Trusted};
 
 use super::signers::Signers;
+use super::unfinished::forget_overtaken;
 use crate::base::{self, Base};
 use crate::keys::Keystore;
 use crate::remote::{Remote, RemoteError};
@@ -67,6 +68,7 @@ impl Standing {
         let distrust = |source| base::Error::Trust { app: app.clone(), source };
         let root = follow(&roots).map_err(distrust)?.root().clone();
         check_memory(&roots, keys).map_err(distrust)?;
+        forget_overtaken(keys, root.version)?;
         let (targets_bytes, trouble) = match Base::read(remote, app, keys, now) {
             Ok(base) if base.trusted().root().version != root.version => {
                 let detail = format!("app {app}: its keys are being changed by somebody else right now");

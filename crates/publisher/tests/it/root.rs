@@ -18,7 +18,7 @@ use crate::server::{Fault, Server};
 use crate::{Desk, app, wanted};
 
 fn ceremony<'a>(server: &'a Server, desk: &'a Desk) -> Ceremony<'a> {
-    Ceremony { remote: server, keys: &desk.keys, passphrases: &Unlocked, first_pause: Duration::ZERO }
+    Ceremony { remote: server, keys: &desk.keys, passphrases: &Unlocked, first_pause: Duration::ZERO, arrived: &|_| () }
 }
 
 fn build() -> TreeFixture {
@@ -86,8 +86,8 @@ fn keys_rotate_and_the_new_ones_publish() {
     assert_eq!(files(&desk).len(), 6);
 }
 
-/// The plug is pulled during every call, before and after it had its effect: whoever asks again gets what was asked for,
-/// once, and with the key that was made first.
+/// The plug is pulled during every call, before and after it had its effect: whoever asks again gets new keys, with the ones
+/// that were made first if no root has them yet.
 #[test]
 fn an_interrupted_rotation_is_finished_by_asking_again() {
     let calls = {
@@ -105,9 +105,11 @@ fn an_interrupted_rotation_is_finished_by_asking_again() {
             server.fail_at(nth, fault);
             ceremony(&server, &desk).carry_out(&app(), &both(), clock::now()).unwrap_err();
             server.heal();
+            let arrived = server.root().version;
             let finished = done(ceremony(&server, &desk).carry_out(&app(), &both(), clock::hours(1)));
-            assert_eq!((finished.version, server.root().version), (2, 2), "call {nth}, {fault:?}");
-            assert_eq!(files(&desk).len(), 4, "call {nth}, {fault:?}: {:?}", files(&desk));
+            let next = arrived + 1;
+            assert_eq!((finished.version, server.root().version), (next, next), "call {nth}, {fault:?}");
+            assert_eq!(files(&desk).len() as u64, 2 * next, "call {nth}, {fault:?}: {:?}", files(&desk));
             assert!(!desk.keys.dir().join("rotation.json").exists());
             desk.publish(&server, &build(), &wanted("1.0", "stable")).unwrap();
         }
@@ -136,10 +138,73 @@ fn another_wish_is_not_taken_for_the_one_that_was_interrupted() {
     assert_eq!((renewed.version, renewed.earlier), (3, false));
     assert!(!desk.keys.dir().join("rotation.json").exists());
 
+    // Whoever reads the app sees that it has arrived.
     let (server, desk) = rotated_unheard();
-    let again = done(ceremony(&server, &desk).carry_out(&app(), &both(), clock::now()));
-    assert_eq!((again.version, again.earlier), (2, true));
-    assert_eq!(done(ceremony(&server, &desk).carry_out(&app(), &both(), clock::now())).version, 3);
+    assert!(desk.keys.dir().join("rotation.json").exists());
+    desk.publish(&server, &build(), &wanted("1.0", "stable")).unwrap();
+    assert!(!desk.keys.dir().join("rotation.json").exists());
+}
+
+/// The answer was lost, and forgotten about. Then a key was stolen, and the command to help said that all had been done.
+#[test]
+fn an_attempt_that_arrived_long_ago_is_no_answer_to_an_emergency() {
+    let (server, desk) = rotated_unheard();
+    let before = signers(&server, &Role::Root);
+    let told = std::cell::RefCell::new(Vec::new());
+    let tell = |arrived: &updraft_publisher::root::Arrived| told.borrow_mut().push(*arrived);
+    let again = Ceremony { arrived: &tell, ..ceremony(&server, &desk) };
+    let again = done(again.carry_out(&app(), &both(), clock::hours(20)));
+    assert_eq!((again.version, again.earlier), (3, false));
+    assert!(!signers(&server, &Role::Root).has(&before.keys[0]));
+    let told: Vec<_> = told.borrow().iter().map(|arrived| (arrived.version, arrived.begun)).collect();
+    assert_eq!(told, [(2, clock::now())]);
+}
+
+#[test]
+fn letting_a_key_in_twice_is_once_when_the_answer_was_lost() {
+    let add = |n: u8| {
+        let add = vec![updraft_core::key::SigningKey::from_seed([n; 32]).public()];
+        Wish::Change(Change { root: RoleChange { add, ..RoleChange::default() }, ..Change::default() })
+    };
+    for nth in 0.. {
+        let server = Server::new("demo");
+        let desk = Desk::with_app(&server);
+        server.fail_at(nth, Fault::After);
+        ceremony(&server, &desk).carry_out(&app(), &add(1), clock::now()).unwrap_err();
+        server.heal();
+        if server.root().version == 1 {
+            continue;
+        }
+        let again = done(ceremony(&server, &desk).carry_out(&app(), &add(1), clock::now()));
+        assert_eq!((again.version, again.earlier), (2, true));
+        assert_eq!(done(ceremony(&server, &desk).carry_out(&app(), &add(2), clock::now())).version, 3);
+        return;
+    }
+}
+
+/// A key that lay in the directory and that no root had named was taken for what an interrupted rotation had left.
+#[test]
+fn a_stray_key_is_nobodys_new_key() {
+    let server = Server::new("demo");
+    let desk = Desk::with_app(&server);
+    let stray = Ring::new(&desk.keys, &Unlocked).make(KeyName::Root).unwrap().public();
+    done(ceremony(&server, &desk).carry_out(&app(), &both(), clock::now()));
+    assert!(!signers(&server, &Role::Root).has(&stray));
+
+    // One that was made for a rotation is, for that rotation, and for a day.
+    let server = Server::new("demo");
+    let [one, ..] = committee(&server);
+    let root = Wish::Rotate(vec![KeyName::Root]);
+    for (wish, now, made) in [
+        (&root, clock::hours(-20), 1),
+        (&root, clock::hours(3), 1),
+        (&root, clock::hours(4), 2),
+        (&both(), clock::hours(4), 4),
+        (&root, clock::hours(4), 5),
+    ] {
+        wanting(ceremony(&server, &one).carry_out(&app(), wish, now));
+        assert_eq!(files(&one).len(), 2 + made, "{wish:?} at {now}");
+    }
 }
 
 #[test]
