@@ -254,8 +254,12 @@ pub(crate) fn rollback(args: &args::Dir) -> anyhow::Result<Exit> {
 pub(crate) fn confirm(args: &args::Dir) -> anyhow::Result<Exit> {
     let mut updater = open(&args.dir, OpenOptions::default())?;
     updater.confirm()?;
-    let version = updater.status(Timestamp::now())?.version;
-    say(format_args!("{} is confirmed", version.map_or_else(|| "nothing".to_owned(), |version| version.to_string())));
+    // It is done: trouble with the name of what was confirmed must not make a failure of it.
+    match updater.home().record() {
+        Ok(Some(record)) => say(format_args!("{} is confirmed", record.release.version)),
+        Ok(None) => say("nothing is confirmed"),
+        Err(_) => say("the installed release is confirmed"),
+    }
     Ok(Exit::Done)
 }
 

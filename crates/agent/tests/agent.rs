@@ -150,7 +150,12 @@ fn run_starts_the_app_whatever_became_of_the_updaters_folder() {
 #[test]
 fn what_a_person_rolled_back_from_is_remembered() {
     let device = Device::awaiting();
-    assert_eq!(code(&agent("confirm", &device.dir(), &[])), 0);
+    // Confirmed it is, whatever became of the updater's memory.
+    let trust = device.folder.path().join("app.updraft/trust");
+    std::fs::remove_dir_all(&trust).unwrap();
+    std::fs::write(&trust, "garbage").unwrap();
+    let output = agent("confirm", &device.dir(), &[]);
+    assert_eq!((code(&output), said(&output).as_str()), (0, "1.1.0 is confirmed\n"));
     assert_eq!(code(&agent("rollback", &device.dir(), &[])), 0);
     let status = updraft_client::status(&device.dir(), clock::now()).unwrap();
     assert_eq!(status.rejected[0].version.as_str(), "1.1.0");

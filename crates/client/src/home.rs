@@ -290,9 +290,14 @@ impl Home {
         &self.folder
     }
 
-    /// `trust/` for whoever only looks; `None` when it is missing, or is nothing for this user's eyes.
+    /// `trust/` for whoever only looks; `None` when it is missing, is no directory, or is nothing for this user's eyes.
     pub(crate) fn trust_to_read(&self) -> Result<Option<Dir>, Error> {
-        match self.folder.open_dir(Path::new("trust")) {
+        let at = Path::new("trust");
+        // Whoever changes something makes it anew; to whoever looks, something else there is no memory.
+        if self.folder.stat(at)?.is_none_or(|stat| stat.kind != EntryKind::Dir) {
+            return Ok(None);
+        }
+        match self.folder.open_dir(at) {
             Ok(trust) => Ok(Some(trust)),
             Err(error) if matches!(error.kind(), NotFound | PermissionDenied) => Ok(None),
             Err(error) => Err(error.into()),

@@ -194,3 +194,25 @@ fn what_is_not_ours_is_left_alone() {
     device.available();
     assert_eq!(fs::read(stray).unwrap(), b"mine");
 }
+
+/// A file or a link in the place of the folder kept `status` from saying anything, and `confirm` from saying that it was done.
+#[test]
+fn something_else_in_its_place_is_no_memory() {
+    let (_server, device) = scene(demo(&tree()), "our");
+    let trust = device.own("trust");
+    let put: [fn(&Path); 3] = [
+        |at| fs::write(at, "garbage").unwrap(),
+        |at| std::os::unix::fs::symlink("nowhere", at).unwrap(),
+        |at| std::os::unix::fs::symlink("trust", at).unwrap(),
+    ];
+    for put in put {
+        fs::remove_dir_all(&trust).unwrap();
+        put(&trust);
+        let status = updraft_client::status(&device.dir(), device.now).unwrap();
+        assert_eq!((status.fresh_until, status.stale_since), (None, None));
+        device.open().confirm().unwrap();
+        device.available();
+        assert!(trust.is_dir(), "a check makes it anew");
+        assert!(updraft_client::status(&device.dir(), device.now).unwrap().fresh_until.is_some());
+    }
+}
