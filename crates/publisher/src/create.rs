@@ -15,7 +15,7 @@ use updraft_core::signed::Envelope;
 use updraft_core::trust::{Role, Root, Targets};
 
 use crate::base::{self, Base};
-use crate::keys::{self, Keys, Keystore, Passphrases};
+use crate::keys::{self, KeyName, Keys, Keystore, Passphrases, Ring};
 use crate::remote::{Remote, RemoteError};
 use crate::root::{KEYS_MAX, Signers};
 use crate::sign::{ROOT_LIFE_DAYS, TARGETS_LIFE_DAYS, after_days, text_of};
@@ -49,6 +49,34 @@ pub enum Error {
         /// How many keys.
         count: usize,
         /// How many signatures.
+        threshold: u32,
+    },
+    /// An earlier attempt arrived, and its keys are gone.
+    #[error(
+        "app {app} was created by an attempt that was interrupted here, and {dir} does not have all of its {name} keys \
+         ({names}); put them there, or choose another name"
+    )]
+    KeysGone {
+        /// The app.
+        app: AppName,
+        /// The key directory.
+        dir: std::path::PathBuf,
+        /// What they are for.
+        name: KeyName,
+        /// Those that its root names.
+        names: Signers,
+    },
+    /// An earlier attempt arrived, and it asked for something else.
+    #[error(
+        "app {app} was created by an attempt that was interrupted here, with {threshold} of {count} root keys; \
+         ask for these, and change them afterwards with `keys add` and `keys revoke`"
+    )]
+    OtherRootKeys {
+        /// The app.
+        app: AppName,
+        /// How many keys it has.
+        count: usize,
+        /// How many of them must sign.
         threshold: u32,
     },
     /// The keys cannot be made or used.
@@ -141,10 +169,12 @@ fn make(
     now: Timestamp,
 ) -> Result<Vec<u8>, Error> {
     let pending = keystore.pending()?;
+    let ring = Ring::new(keystore, passphrases);
     let first = match remote.propose_app(app) {
         Ok(online) => match pending.filter(|first| is_for(first, &online)) {
-            Some(first) => first,
-            None => {
+            // What was signed by keys that are gone, or is not what is wanted now, is signed anew while nothing has arrived.
+            Some(first) if check_pending(&first, app, &ring, root_keys)?.is_ok() => first,
+            _ => {
                 let keys = keystore.create_keys(root_keys.count, passphrases)?;
                 let first = first_metadata(&keys, root_keys.threshold, &online, now);
                 keystore.set_pending(&first)?;
@@ -152,12 +182,12 @@ fn make(
             }
         },
         // It exists. Was that us, before we were interrupted?
-        Err(RemoteError::Conflict { .. }) => return settle(remote, app, keystore, pending),
+        Err(RemoteError::Conflict { .. }) => return settle(remote, app, &ring, root_keys, pending),
         Err(error) => return Err(error.into()),
     };
     match remote.create_app(app, &first) {
         // The answer to an attempt that succeeded may have been lost.
-        Ok(_) | Err(RemoteError::Conflict { .. }) => settle(remote, app, keystore, Some(first)),
+        Ok(_) | Err(RemoteError::Conflict { .. }) => settle(remote, app, &ring, root_keys, Some(first)),
         Err(error) => Err(error.into()),
     }
 }
@@ -166,14 +196,16 @@ fn make(
 fn settle(
     remote: &dyn Remote,
     app: &AppName,
-    keystore: &Keystore,
+    ring: &Ring<'_>,
+    root_keys: RootKeys,
     pending: Option<FirstMetadata>,
 ) -> Result<Vec<u8>, Error> {
-    let ours = pending.map(|first| first.root.into_bytes());
-    match (ours, first_root(remote, app)?) {
-        (Some(ours), Some(theirs)) if ours == theirs => {
-            keystore.settle(&ours)?;
-            Ok(ours)
+    let keystore = ring.store();
+    match (pending, first_root(remote, app)?) {
+        (Some(ours), Some(theirs)) if ours.root.as_bytes() == theirs => {
+            check_pending(&ours, app, ring, root_keys)??;
+            keystore.settle(&theirs)?;
+            Ok(theirs)
         }
         _ => Err(Error::Exists { app: app.clone(), dir: keystore.dir().to_owned() }),
     }
@@ -183,10 +215,43 @@ fn first_root(remote: &dyn Remote, app: &AppName) -> Result<Option<Vec<u8>>, Rem
     remote.read(&layout::first_root(app), ROOT_LEN_MAX)
 }
 
+/// Whether what was signed earlier is what is wanted now, and every key that it names is here and opens: an app whose keys
+/// are gone would look created, and could never change or publish anything.
+///
+/// The outer error is that nobody can tell, such as for a wrong passphrase.
+fn check_pending(
+    first: &FirstMetadata,
+    app: &AppName,
+    ring: &Ring<'_>,
+    RootKeys { count, threshold }: RootKeys,
+) -> Result<Result<(), Error>, keys::Error> {
+    let Some(root) = root_of(first) else {
+        let path = ring.store().pending_path();
+        return Err(keys::Error::Foreign { path, reason: "it holds no root".to_owned() });
+    };
+    let app = || app.clone();
+    for name in KeyName::ALL {
+        let signers = Signers::of(&root, &name.role());
+        if ring.find(name, &signers.keys, usize::MAX)?.len() < signers.keys.len() {
+            let dir = ring.store().dir().to_owned();
+            return Ok(Err(Error::KeysGone { app: app(), dir, name, names: signers }));
+        }
+    }
+    let signers = Signers::of(&root, &Role::Root);
+    if (signers.keys.len(), signers.threshold) != (count, threshold) {
+        let (count, threshold) = (signers.keys.len(), signers.threshold);
+        return Ok(Err(Error::OtherRootKeys { app: app(), count, threshold }));
+    }
+    Ok(Ok(()))
+}
+
+fn root_of(first: &FirstMetadata) -> Option<Root> {
+    Envelope::parse(first.root.as_bytes(), ROOT_LEN_MAX).and_then(|envelope| envelope.content()).ok()
+}
+
 /// Whether what was signed earlier names this online key: a server that lost its data proposes another one.
 fn is_for(first: &FirstMetadata, online: &PublicKey) -> bool {
-    let root = Envelope::parse(first.root.as_bytes(), ROOT_LEN_MAX).and_then(|envelope| envelope.content::<Root>());
-    root.is_ok_and(|root| root.roles.get("timestamp").is_some_and(|role| role.keyids == [online.id()]))
+    root_of(first).is_some_and(|root| root.roles.get("timestamp").is_some_and(|role| role.keyids == [online.id()]))
 }
 
 /// The first root and the first targets of an app, signed.

@@ -154,10 +154,15 @@ impl Keystore {
     /// # Errors
     /// When it is there and cannot be read.
     pub(crate) fn pending(&self) -> Result<Option<FirstMetadata>, Error> {
-        let path = self.dir.join(PENDING_JSON);
+        let path = self.pending_path();
         let Some(bytes) = read_bounded(&path, 4 * (ROOT_LEN_MAX + METADATA_LEN_MAX))? else { return Ok(None) };
         let foreign = |e: serde_json::Error| Error::Foreign { path: path.clone(), reason: e.to_string() };
         serde_json::from_slice(&bytes).map(Some).map_err(foreign)
+    }
+
+    /// Where that lies.
+    pub(crate) fn pending_path(&self) -> PathBuf {
+        self.dir.join(PENDING_JSON)
     }
 
     /// Keeps what is about to be sent to create the app, so that an interrupted creation sends the same again.

@@ -124,3 +124,42 @@ fn two_at_once_make_one_app() {
     });
     assert_eq!(a, b);
 }
+
+/// An interrupted creation was finished with what had been signed, though the key that signed it was gone: the app existed,
+/// and nobody could ever change or publish anything.
+#[test]
+fn what_was_signed_by_a_key_that_is_gone_makes_no_app() {
+    let interrupted = |fault| {
+        let (server, desk) = (Server::new("demo"), Desk::new());
+        server.fail_at(1, fault);
+        create(&server, &app(), &desk.keys, RootKeys::default(), &Unlocked, clock::now()).unwrap_err();
+        server.heal();
+        (server, desk)
+    };
+    let again = |server: &Server, desk: &Desk, root_keys| {
+        create(server, &app(), &desk.keys, root_keys, &Unlocked, clock::hours(1))
+    };
+    let two = RootKeys { count: 2, threshold: 2 };
+    for name in KeyName::ALL {
+        // Nothing has arrived: new keys, and new metadata.
+        let (server, desk) = interrupted(Fault::Before);
+        std::fs::remove_file(desk.keys.key_path(name)).unwrap();
+        again(&server, &desk, RootKeys::default()).unwrap();
+        let here = desk.keys.open_key(name, &Unlocked).unwrap().public().id();
+        assert_eq!(server.root().roles[name.role().name()].keyids, [here]);
+
+        // It has: only the key that signed it helps.
+        let (server, desk) = interrupted(Fault::After);
+        let key = std::fs::read(desk.keys.key_path(name)).unwrap();
+        std::fs::remove_file(desk.keys.key_path(name)).unwrap();
+        let error = again(&server, &desk, RootKeys::default()).unwrap_err();
+        assert!(matches!(error, Error::KeysGone { name: gone, .. } if gone == name), "{error}");
+        assert!(!desk.keys.is_ready());
+        std::fs::write(desk.keys.key_path(name), key).unwrap();
+        assert!(matches!(again(&server, &desk, two), Err(Error::OtherRootKeys { count: 1, threshold: 1, .. })));
+        again(&server, &desk, RootKeys::default()).unwrap();
+    }
+    let (server, desk) = interrupted(Fault::Before);
+    let made = again(&server, &desk, two).unwrap();
+    assert_eq!((made.root.keys.len(), made.root.threshold), (2, 2));
+}
