@@ -7,11 +7,12 @@ use jiff::Timestamp;
 use serde_json::json;
 use updraft_client::Error;
 use updraft_client::belief::{self, Pin};
-use updraft_client::check::{Downgrade, Price, Update, Verdict};
+use updraft_client::check::{Chooser, Downgrade, Price, Update, Verdict};
 use updraft_client::fetch::authority::{AUTHORITY_LEN_MAX, Authority};
 use updraft_client::install::{self, Applied, Confirm, Options, Recovered};
 use updraft_client::source::Source;
 use updraft_client::updater::{InstallOptions, OpenOptions, Updater};
+use updraft_core::version::Version;
 
 use crate::args;
 use crate::say;
@@ -52,11 +53,11 @@ pub(crate) fn install(args: args::Install) -> anyhow::Result<Exit> {
         Verdict::Available(update) => update,
         // The same install was interrupted after it took effect, and opening it has finished it.
         Verdict::Current { .. } | Verdict::Ahead { .. } => {
-            say::verdict(&verdict, args.json)?;
+            say::verdict(&verdict, Chooser::Channel, args.json)?;
             return Ok(Exit::Done);
         }
         Verdict::NotForPlatform { .. } => {
-            say::verdict(&verdict, args.json)?;
+            say::verdict(&verdict, Chooser::Channel, args.json)?;
             anyhow::bail!("there is nothing to install");
         }
     };
@@ -152,7 +153,7 @@ pub(crate) fn check(args: &args::Check) -> anyhow::Result<Exit> {
         None => updater.check(now)?,
     };
     tell_clock(&updater, &verdict, now)?;
-    say::verdict(&verdict, args.json)?;
+    say::verdict(&verdict, chooser(args.to.as_ref()), args.json)?;
     if matches!(verdict, Verdict::Available(_)) && args.to.is_none() && !args.json && is_held(&updater)? {
         say(format_args!("\n{HELD}"));
     }
@@ -172,14 +173,18 @@ pub(crate) fn update(args: &args::Update) -> anyhow::Result<Exit> {
             None => updater.check(now)?,
         };
         tell_clock(&updater, &verdict, now)?;
-        let Verdict::Available(update) = verdict else {
-            say::verdict(&verdict, args.json)?;
+        let Verdict::Available(update) = &verdict else {
+            say::verdict(&verdict, chooser(args.to.as_ref()), args.json)?;
             if args.to.is_some() {
                 updater.hold()?
             } else {
                 updater.follow()?
             }
-            tell_choice(was_held, args);
+            let held = match &verdict {
+                Verdict::Current { version } if args.to.is_some() => Some(version),
+                _ => None,
+            };
+            tell_choice(was_held, held, args);
             return Ok(Exit::Done);
         };
         let confirm = if args.await_confirm { Confirm::Await { since: now } } else { Confirm::Now };
@@ -188,7 +193,7 @@ pub(crate) fn update(args: &args::Update) -> anyhow::Result<Exit> {
             Some(_) if !args.json => say::Watcher::of_chosen(update.version()),
             _ => say::Watcher::new(),
         };
-        match take_watched(&mut updater, &update, &options, &watcher) {
+        match take_watched(&mut updater, update, &options, &watcher) {
             Err(error) if tries < TRIES_MAX && is_superseded(&error) => tries += 1,
             taken => break taken?,
         }
@@ -198,7 +203,7 @@ pub(crate) fn update(args: &args::Update) -> anyhow::Result<Exit> {
     if args.await_confirm && !args.json {
         say("it waits for `confirm`; without that, the start after the next one goes back");
     }
-    tell_choice(was_held, args);
+    tell_choice(was_held, args.to.is_some().then_some(&applied.to.version), args);
     Ok(Exit::Done)
 }
 
@@ -209,11 +214,16 @@ pub(crate) fn is_held(updater: &Updater) -> Result<bool, Error> {
     Ok(install::held(updater.home())?)
 }
 
-fn tell_choice(was_held: bool, args: &args::Update) {
+/// Who chooses the release, where `--to` names one or not.
+fn chooser(to: Option<&Version>) -> Chooser {
+    to.map_or(Chooser::Channel, |_| Chooser::Person)
+}
+
+fn tell_choice(was_held: bool, held: Option<&Version>, args: &args::Update) {
     if args.json {
         return;
     }
-    match &args.to {
+    match held {
         Some(version) => say(format_args!("{version} is held: `watch` stays on it until `update` is run without --to")),
         None if was_held => say("the channel is followed again"),
         None => {}

@@ -93,8 +93,8 @@ pub(crate) fn clock(made: Timestamp, now: Timestamp) -> String {
     )
 }
 
-/// What a check found.
-pub(crate) fn verdict(verdict: &Verdict, as_json: bool) -> anyhow::Result<()> {
+/// What a check found, of what the channel has or of what a person chose.
+pub(crate) fn verdict(verdict: &Verdict, chooser: Chooser, as_json: bool) -> anyhow::Result<()> {
     if as_json {
         return say_json(&verdict_json(verdict));
     }
@@ -107,7 +107,11 @@ pub(crate) fn verdict(verdict: &Verdict, as_json: bool) -> anyhow::Result<()> {
                 say(format_args!("\n{}", printable(notes).trim_end()));
             }
         }
-        Verdict::Current { version } => say(format_args!("{version} is the newest")),
+        Verdict::Current { version } => match chooser {
+            Chooser::Channel => say(format_args!("{version} is the newest")),
+            // Under its own spelling: 1.0.0+a is installed when 1.0.0+b is asked for.
+            Chooser::Person => say(format_args!("{version} is installed already")),
+        },
         Verdict::Ahead { version, channel } => {
             say(format_args!("{version} is newer than {channel}, which the channel has; it stays"));
         }

@@ -202,6 +202,11 @@ fn an_operator_goes_back_to_a_live_release_and_stays_there() {
     assert!(lines[0].starts_with("1.0.0 is live: ") && lines[0].ends_with(" to fetch"), "{lines:?}");
     assert_eq!(lines[1], "went back to 1.0.0 (was 1.1.0)");
     assert!(lines[3].starts_with("1.0.0 is held"), "{lines:?}");
+    // It is not the newest; and its name is the one that it was installed under.
+    assert_eq!(said(&agent("check", &dir, &["--to", "1.0"])), "1.0.0 is installed already\n");
+    let output = agent("update", &dir, &["--to", "1.0"]);
+    let held = "1.0.0 is installed already\n1.0.0 is held: `watch` stays on it until `update` is run without --to\n";
+    assert_eq!((code(&output), said(&output).as_str()), (0, held));
 
     let output = agent("watch", &dir, &["--checks", "1"]);
     assert_eq!((code(&output), version().as_str()), (0, "1.0.0"));
