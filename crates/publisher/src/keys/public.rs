@@ -21,10 +21,12 @@ pub fn public_text(key: &PublicKey) -> String {
     text
 }
 
-/// The public key that `text` holds.
+/// The public key that `text` holds, in the one form in which this program writes it, whatever form it came in: another
+/// spelling would be another id, and the private half would never be found by it.
 ///
 /// # Errors
-/// What is wrong with it, as the end of a sentence; a key of a scheme that is not known here is refused too.
+/// What is wrong with it, as the end of a sentence. A key that no command here could sign with is refused too, though
+/// devices may know its scheme.
 pub fn public_from_text(text: &str) -> Result<PublicKey, String> {
     let text = text.trim();
     if text.contains("PRIVATE KEY") {
@@ -35,10 +37,14 @@ pub fn public_from_text(text: &str) -> Result<PublicKey, String> {
     }
     let value = json::parse(text.as_bytes()).map_err(|e| format!("it is no public key: {e}"))?;
     let key: PublicKey = serde_json::from_value(value).map_err(|e| format!("it is no public key: {e}"))?;
-    match key.key_bytes() {
-        Some(_) => Ok(key),
-        None => Err(format!("it is a key of the scheme '{}', which is not known here, or damaged", key.scheme())),
+    if key.scheme() != "ed25519" {
+        return Err(format!(
+            "it is a key of the scheme '{}', and nothing here signs with one; make an ed25519 key with `keys new`",
+            key.scheme()
+        ));
     }
+    let bytes = key.key_bytes().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+    bytes.map(|bytes| PublicKey::ed25519(&bytes)).ok_or_else(|| "it is damaged".to_owned())
 }
 
 fn from_pem(text: &str) -> Result<PublicKey, String> {
@@ -51,9 +57,8 @@ fn from_pem(text: &str) -> Result<PublicKey, String> {
     if info.algorithm.oid != ED25519 {
         return Err(format!("it is a key of the kind {}, not Ed25519", info.algorithm.oid));
     }
-    let bytes = info.subject_public_key.as_bytes().filter(|bytes| bytes.len() == 32).ok_or("it is damaged")?;
-    let key = serde_json::json!({"keytype": "ed25519", "scheme": "ed25519", "keyval": {"public": hex::encode(bytes)}});
-    Ok(serde_json::from_value(key).expect("this is a key"))
+    let bytes = info.subject_public_key.as_bytes().and_then(|bytes| bytes.try_into().ok()).ok_or("it is damaged")?;
+    Ok(PublicKey::ed25519(bytes))
 }
 
 #[cfg(test)]
@@ -71,6 +76,21 @@ mod tests {
         assert_eq!(public_from_text(&public_text(&key)).unwrap(), key);
     }
 
+    /// Another spelling was another id, and the key let in under it could sign nothing.
+    #[test]
+    fn every_spelling_is_the_same_key() {
+        let key = SigningKey::from_seed([7; 32]).public();
+        let text = public_text(&key);
+        let digits = hex::encode(key.key_bytes().unwrap());
+        let upper = text.replace(&digits, &digits.to_uppercase());
+        assert_ne!(upper, text);
+        match public_from_text(&upper) {
+            Ok(read) => assert_eq!((read.id(), read.fingerprint()), (key.id(), key.fingerprint())),
+            // A reader may be stricter than this.
+            Err(reason) => assert!(reason.contains("no public key"), "{reason}"),
+        }
+    }
+
     #[test]
     fn a_key_of_openssl_is_read() {
         let key = public_from_text(PEM).unwrap();
@@ -81,6 +101,8 @@ mod tests {
     #[test]
     fn what_is_no_public_key_says_so() {
         let unknown = r#"{"keytype":"x","scheme":"x448","keyval":{"public":"00"}}"#;
+        let ecdsa = unknown.replace("\"x\"", "\"ecdsa\"").replace("x448", "ecdsa-sha2-nistp256");
+        let short = unknown.replace("\"x\"", "\"ed25519\"").replace("x448", "ed25519");
         let private = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
         // X25519: the right shape, another kind.
         let other = PEM.replace("MCowBQYDK2VwAyEA", "MCowBQYDK2VuAyEA");
@@ -88,7 +110,9 @@ mod tests {
         for (text, reason) in [
             ("", "no public key"),
             ("{}", "no public key"),
-            (unknown, "'x448', which is not known"),
+            (unknown, "'x448', and nothing here signs"),
+            (&ecdsa, "'ecdsa-sha2-nistp256', and nothing here signs"),
+            (&short, "key"),
             (private, "private key"),
             ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "no public key in PEM"),
             (&other, "not Ed25519"),
