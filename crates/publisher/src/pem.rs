@@ -24,6 +24,10 @@ const SCRYPT_P: u32 = 5;
 
 /// The most memory that a key file of somebody else may make scrypt take, in bytes.
 const SCRYPT_MEMORY_MAX: u64 = 1 << 30;
+/// The most bytes that it may make scrypt go through, one after the other: some 20 seconds. Ours take 84 MB.
+const SCRYPT_WORK_MAX: u64 = 8 << 30;
+/// The most rounds of PBKDF2: what NIST SP 800-132 names for the most critical keys.
+const PBKDF2_ROUNDS_MAX: u32 = 10_000_000;
 
 /// Random bytes that [`encode`] needs: a salt and an initial vector.
 pub(crate) const RANDOM_LEN: usize = 32;
@@ -95,11 +99,7 @@ impl Pem {
         }
         let damaged = |e| Error::Foreign(format!("it is damaged: {e}"));
         let info = EncryptedPrivateKeyInfoRef::from_der(self.document.as_bytes()).map_err(damaged)?;
-        let scrypt = info.encryption_algorithm.pbes2().and_then(|parameters| parameters.kdf.scrypt());
-        let memory = scrypt.map_or(0, |s| s.cost_parameter.saturating_mul(u64::from(s.block_size) * 128));
-        if memory > SCRYPT_MEMORY_MAX {
-            return Err(Error::Foreign(format!("opening it would take {memory} bytes of memory")));
-        }
+        bearable(&info)?;
         let plain = info.decrypt(passphrase).map_err(|e| match e {
             // A wrong passphrase shows as bad padding or, once in 256 times, as noise that is no DER.
             pkcs8::Error::EncryptedPrivateKey(pkcs5::Error::DecryptFailed) | pkcs8::Error::Asn1(_) => {
@@ -109,6 +109,24 @@ impl Pem {
         })?;
         signing_key(plain.as_bytes())
     }
+}
+
+/// Refuses what would take more memory or time than anybody's key needs: the file says how much, and is not ours to trust.
+fn bearable(info: &EncryptedPrivateKeyInfoRef<'_>) -> Result<(), Error> {
+    let kdf = info.encryption_algorithm.pbes2().map(|parameters| &parameters.kdf);
+    if let Some(scrypt) = kdf.and_then(|kdf| kdf.scrypt()) {
+        let memory = scrypt.cost_parameter.saturating_mul(u64::from(scrypt.block_size) * 128);
+        if memory > SCRYPT_MEMORY_MAX {
+            return Err(Error::Foreign(format!("opening it would take {memory} bytes of memory")));
+        }
+        if memory.saturating_mul(u64::from(scrypt.parallelization)) > SCRYPT_WORK_MAX {
+            return Err(Error::Foreign("opening it would take minutes".to_owned()));
+        }
+    }
+    if kdf.and_then(|kdf| kdf.pbkdf2()).is_some_and(|pbkdf2| pbkdf2.iteration_count > PBKDF2_ROUNDS_MAX) {
+        return Err(Error::Foreign("opening it would take minutes".to_owned()));
+    }
+    Ok(())
 }
 
 fn signing_key(der: &[u8]) -> Result<SigningKey, Error> {
@@ -146,6 +164,32 @@ mod tests {
         let key = SigningKey::from_seed([7; 32]);
         let pem = Pem::parse(&encode(&key, Some("right"), [3; RANDOM_LEN])).unwrap();
         assert_eq!(pem.open("wrong 64").unwrap_err(), Error::WrongPassphrase);
+    }
+
+    #[test]
+    fn a_key_that_would_take_minutes_to_open_is_refused_at_once() {
+        let key = OctetStringRef::new(&[7; 32]).unwrap().to_der().unwrap();
+        let algorithm = AlgorithmIdentifierRef { oid: ED25519, parameters: None };
+        let info = PrivateKeyInfoRef::new(algorithm, OctetStringRef::new(&key).unwrap());
+        let cheap = scrypt::Params::new(4, 1, 1).unwrap();
+        let scrypt = pbes2::Parameters::generate_scrypt_aes256cbc(cheap, &[1; 16], [2; 16]).unwrap();
+        let pbkdf2 = pbes2::Parameters::generate_pbkdf2_sha256_aes256cbc(1, &[1; 16], [2; 16]).unwrap();
+        for parameters in [scrypt, pbkdf2] {
+            let cheap = info.encrypt_with_params(parameters, "x").unwrap();
+            assert!(Pem::parse(&cheap.to_pem(ENCRYPTED, LineEnding::LF).unwrap()).unwrap().open("x").is_ok());
+            let mut dear = EncryptedPrivateKeyInfoRef::from_der(cheap.as_bytes()).unwrap();
+            let pkcs5::EncryptionScheme::Pbes2(parameters) = &mut dear.encryption_algorithm else {
+                panic!("it is PBES2")
+            };
+            match &mut parameters.kdf {
+                pbes2::Kdf::Scrypt(scrypt) => (scrypt.cost_parameter, scrypt.parallelization) = (1 << 20, u16::MAX),
+                pbes2::Kdf::Pbkdf2(pbkdf2) => pbkdf2.iteration_count = u32::MAX,
+                other => panic!("{other:?}"),
+            }
+            let dear = SecretDocument::encode_msg(&dear).unwrap().to_pem(ENCRYPTED, LineEnding::LF).unwrap();
+            let error = Pem::parse(&dear).unwrap().open("x").unwrap_err();
+            assert_eq!(error, Error::Foreign("opening it would take minutes".to_owned()));
+        }
     }
 
     #[test]
