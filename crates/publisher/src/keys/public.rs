@@ -112,7 +112,7 @@ mod tests {
             ("{}", "no public key"),
             (unknown, "'x448', and nothing here signs"),
             (&ecdsa, "'ecdsa-sha2-nistp256', and nothing here signs"),
-            (&short, "key"),
+            (&short, "it is damaged"),
             (private, "private key"),
             ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "no public key in PEM"),
             (&other, "not Ed25519"),
