@@ -11,7 +11,7 @@
 //! trusted/                    what was believed last: the memory that notices a server that goes back in time
 //! ```
 //!
-//! A key file is never overwritten, and nothing here is ever half written: files are finished under another name, and
+//! A key file is never overwritten, except that [`Keystore::copy_from`] locks one that is the same key, and nothing here is ever half written: files are finished under another name, and
 //! take their place in one step. Which of the keys count is nobody's word but the root's, so what lies here may be more
 //! than what signs, or less. Passphrases come in through [`Passphrases`]; they are read from nowhere.
 

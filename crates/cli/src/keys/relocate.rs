@@ -43,9 +43,10 @@ pub(super) fn run(app: &AppName, data: &Path, dry_run: bool, keys: &Keys) -> any
     say(format_args!("the keys of {app} are in {}, and no longer in {}", dir.display(), there.dir().display()));
     say("they were on the server till now: whoever copied them can still sign. This makes them worthless:");
     let program = shell_word(&this_program());
-    say(format_args!("  {program} keys rotate --app {app}"));
+    let named = keys.keys.as_ref().map(|dir| format!(" --keys {}", shell_word(dir))).unwrap_or_default();
+    say(format_args!("  {program} keys rotate --app {app}{named}"));
     say("the server keeps serving the last release of the folder, and publishes it no more. Publish with");
-    say(format_args!("  {program} publish DIR --app {app} --version V --channel stable"));
+    say(format_args!("  {program} publish DIR --app {app} --version V --channel stable{named}"));
     Ok(Exit::Done)
 }
 

@@ -415,9 +415,29 @@ fn the_keys_of_a_folder_leave_the_server() {
     offline(&take).fails(1, "root.pem: wrong passphrase");
     assert_eq!(names(&on_server, ".pem").len(), 3, "nothing leaves before all of it is safe");
     fs::copy(on_server.join("root.pem"), keys.join("root.pem")).unwrap();
-    fs::remove_file(keys.join("targets.pem")).unwrap();
-    let said = offline(&take).ok();
+    let _ = fs::remove_file(keys.join("targets.pem"));
+    // Another app's directory gets no key.
+    let first_root = fs::read(on_server.join("root.json")).unwrap();
+    fs::write(keys.join("root.json"), "another app's").unwrap();
+    offline(&take).fails(1, "root.json: is there already");
+    assert_eq!(names(&keys, ".pem"), ["root.pem"]);
+    fs::write(keys.join("root.json"), first_root).unwrap();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(keys.join("root.pem"), fs::Permissions::from_mode(0o644)).unwrap();
+    }
+    let keys_root = text(&scene.home.path().join("keys"));
+    let said = offline(&[&take[..], &["--keys", &keys_root]].concat()).ok();
     assert!(said.out.contains("whoever copied them can still sign"), "{}", said.out);
+    assert!(said.out.contains(&format!("keys rotate --app demo --keys {keys_root}")), "{}", said.out);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = fs::metadata(keys.join("root.pem")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+    assert!(fs::read_to_string(keys.join("root.pem")).unwrap().contains("ENCRYPTED"), "what lay here is locked, too");
     assert_eq!(names(&on_server, ".pem"), ["online.pem"]);
     assert_eq!(names(&keys, ".pem"), ["root.pem", "targets.pem"]);
     assert!(fs::read_to_string(keys.join("targets.pem")).unwrap().contains("ENCRYPTED"));

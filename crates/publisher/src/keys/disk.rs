@@ -39,6 +39,18 @@ fn persist(file: NamedTempFile, path: &Path, place: Place) -> Result<(), Error> 
     })
 }
 
+/// Sees to it that only its owner reads a file that somebody else may have put there.
+pub(super) fn keep_private(path: &Path) -> Result<(), Error> {
+    #[cfg(unix)]
+    {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        fs::set_permissions(path, mode).map_err(|source| Error::Io { path: path.to_owned(), source })?;
+    }
+    #[cfg(not(unix))]
+    let _ = path;
+    Ok(())
+}
+
 /// Removes a file that need not be there; once this returns, it stays away.
 pub(super) fn remove(path: PathBuf) -> Result<(), Error> {
     let removed = match fs::remove_file(&path) {

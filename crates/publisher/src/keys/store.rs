@@ -253,14 +253,20 @@ impl Keystore {
         make_private_dir(&self.dir)?;
         let key = SigningKey::from_seed(*disk::random(&self.dir)?);
         let file = if named { name.named_file(&key.public().fingerprint()) } else { name.plain_file() };
-        self.write_key(&file, &key, passphrase)?;
+        self.write_key(&file, &key, passphrase, Place::New)?;
         Ok((self.dir.join(file), key))
     }
 
-    /// Writes a key file, which must not be there yet.
-    pub(super) fn write_key(&self, file: &str, key: &SigningKey, passphrase: Option<&str>) -> Result<(), Error> {
+    /// Writes a key file: a new one, or the same key locked in another way.
+    pub(super) fn write_key(
+        &self,
+        file: &str,
+        key: &SigningKey,
+        passphrase: Option<&str>,
+        place: Place,
+    ) -> Result<(), Error> {
         let text = pem::encode(key, passphrase, *disk::random(&self.dir)?);
-        write(&self.dir, file, text.as_bytes(), Place::New)
+        write(&self.dir, file, text.as_bytes(), place)
     }
 }
 
