@@ -35,7 +35,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Revoke { fingerprint, role, threshold, changing } => {
             change::revoke(&fingerprint, role, threshold, &changing)
         }
-        Command::Renew { roles, changing } => change::renew(&roles, &changing),
+        Command::Renew { roles, force, changing } => change::renew(&roles, force, &changing),
         Command::ReplaceOnline { changing } => change::replace_online(&changing),
         Command::ExportRoot { version, out, at } => export::run(version, out.as_deref(), &at),
         Command::Move { app, data, dry_run, keys } => relocate::run(&app, &data, dry_run, &keys),

@@ -111,6 +111,9 @@ pub(crate) enum Command {
     Renew {
         /// Which [default: root and targets]
         roles: Vec<RoleName>,
+        /// Also where the end is more than a year away
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
         changing: Changing,
     },

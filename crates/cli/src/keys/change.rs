@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use updraft_agent::ui::{Exit, say, warn};
 use updraft_core::Timestamp;
+use updraft_core::limits::ROOT_ROTATIONS_MAX;
 use updraft_core::name::AppName;
 use updraft_core::trust::Role;
 use updraft_publisher::keys::{KeyName, Keystore, Passphrases};
@@ -21,6 +22,9 @@ use crate::{remote, secrets::this_program};
 
 /// The first pause after somebody else was faster.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
+
+/// An end that is further away than this needs no renewal yet, in seconds: a year.
+const NEAR_SECS: i64 = 365 * 24 * 60 * 60;
 
 pub(super) fn rotate(roles: &[RoleName], changing: &Changing) -> anyhow::Result<Exit> {
     let names = names(roles);
@@ -55,7 +59,17 @@ pub(super) fn revoke(
     carry_out(changing, &Wish::Change(for_role(role, change)))
 }
 
-pub(super) fn renew(roles: &[RoleName], changing: &Changing) -> anyhow::Result<Exit> {
+pub(super) fn renew(roles: &[RoleName], force: bool, changing: &Changing) -> anyhow::Result<Exit> {
+    // Targets alone cost no root.
+    if roles != [RoleName::Targets] && !force && !is_near(roles, &changing.at)? {
+        let app = &changing.at.app;
+        say(format_args!(
+            "nothing is renewed: {} of {app} ends within a year, and each renewal is a root, of which an app has \
+             {ROOT_ROTATIONS_MAX} in its life; --force renews all the same",
+            if roles == [RoleName::Root] { "no root" } else { "neither root nor targets" }
+        ));
+        return Ok(Exit::Done);
+    }
     match roles {
         [RoleName::Targets] => renew_targets(changing),
         [RoleName::Root] => carry_out(changing, &Wish::Change(Change::default())),
@@ -65,6 +79,19 @@ pub(super) fn renew(roles: &[RoleName], changing: &Changing) -> anyhow::Result<E
 
 pub(super) fn replace_online(changing: &Changing) -> anyhow::Result<Exit> {
     carry_out(changing, &Wish::ReplaceOnline)
+}
+
+/// Whether one of the roles ends within a year.
+fn is_near(roles: &[RoleName], at: &At) -> anyhow::Result<bool> {
+    let now = Timestamp::now();
+    let http = remote::connect(&at.server)?;
+    let keystore = secrets::keystore(&at.keys, &at.app)?;
+    let standing = Standing::read(&http, &at.app, &keystore, Online::Doubted, now)?;
+    let end = |name: KeyName| match name {
+        KeyName::Root => standing.root().expires.at(),
+        KeyName::Targets => standing.targets().expires.at(),
+    };
+    Ok(names(roles).into_iter().any(|name| end(name).as_second() - now.as_second() < NEAR_SECS))
 }
 
 /// Without root keys: what publishing does, and no release.

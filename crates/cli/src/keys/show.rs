@@ -9,6 +9,7 @@ use updraft_agent::ui::{Exit, say, say_json, warn};
 use updraft_core::Timestamp;
 use updraft_core::digest::Sha256;
 use updraft_core::key::PublicKey;
+use updraft_core::limits::ROOT_ROTATIONS_MAX;
 use updraft_core::name::AppName;
 use updraft_core::trust::{Cache, Role, Root, Trusted};
 use updraft_publisher::keys::{Held, KeyName, Keystore};
@@ -20,6 +21,9 @@ use crate::{remote, secrets};
 
 /// Days before the end of what a person must renew at which that is said, more and more often.
 const WARN_DAYS: [i64; 3] = [7, 14, 30];
+
+/// The root from which on it is said that they come to an end.
+const ROOTS_WARN: u64 = 200;
 
 #[derive(Serialize)]
 struct View {
@@ -96,6 +100,9 @@ pub(super) fn run(at: &At, as_json: bool) -> anyhow::Result<Exit> {
         roles: roles(&root, &first_named, &held, &ends, now),
         unused: unused(&root, &held),
     };
+    if let Some(warning) = few_roots_left(&view.app, root.version) {
+        warn(format_args!("warning: {warning}"));
+    }
     if as_json {
         say_json(&view)?;
     } else {
@@ -163,6 +170,16 @@ fn unused(root: &Root, held: &[Held]) -> Vec<PathBuf> {
     let names: Vec<String> = root.keys.values().map(PublicKey::fingerprint).collect();
     let is_unused = |held: &&Held| held.fingerprint.as_ref().is_some_and(|found| !names.contains(found));
     held.iter().filter(is_unused).map(|held| held.path.clone()).collect()
+}
+
+/// Said from root 200 on: what is left is meant for emergencies.
+fn few_roots_left(app: &AppName, version: u64) -> Option<String> {
+    (version >= ROOTS_WARN).then(|| {
+        format!(
+            "{app} has had {version} roots, and {ROOT_ROTATIONS_MAX} are all that devices follow: change keys in one step \
+             where you can, and begin a new app before the last"
+        )
+    })
 }
 
 fn warning(app: &AppName, role: &RoleView) -> Option<String> {
@@ -248,6 +265,13 @@ mod tests {
             // The server renews its own by itself, and nobody knows when the others end.
             assert!(roles[1..].iter().all(|role| role.warning.is_none()), "{expires}");
         }
+    }
+
+    #[test]
+    fn the_end_of_all_roots_is_said_in_time() {
+        let app = "demo".parse().unwrap();
+        assert_eq!(few_roots_left(&app, 199), None);
+        assert!(few_roots_left(&app, 200).unwrap().contains("256 are all"));
     }
 
     #[test]

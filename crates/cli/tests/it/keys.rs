@@ -156,12 +156,22 @@ fn rotated_keys_publish_and_devices_follow() {
     assert!(people.out.contains("1 of 1 must sign") && people.out.contains("signs nothing: "), "{}", people.out);
 
     // A later end for all that people sign, and for targets alone, without a root.
-    scene.run(&["renew", "--app", "demo"]).ok();
+    // Both are new, so it is asked twice: an app has so many roots and no more.
+    let said = scene.run(&["renew", "--app", "demo"]).ok();
+    assert!(
+        said.out.contains("nothing is renewed: neither root nor targets of demo ends within a year"),
+        "{}",
+        said.out
+    );
+    assert_eq!(scene.show()["root_version"], 2);
+    scene.run(&["renew", "--app", "demo", "--force"]).ok();
     assert_eq!(scene.show()["root_version"], 3);
     for key in names(&scene.keys(), ".pem").iter().filter(|name| name.starts_with("root")) {
         fs::remove_file(scene.keys().join(key)).unwrap();
     }
-    let said = scene.run(&["renew", "root", "--app", "demo", "--out", "others"]).fails(1, "do not suffice for root 4");
+    let said = scene
+        .run(&["renew", "root", "--force", "--app", "demo", "--out", "others"])
+        .fails(1, "do not suffice for root 4");
     let file = format!("demo.root-4.for-{}.json", fingerprints(&scene.show(), "root")[0]);
     assert_eq!(names(&scene.path("others"), ""), [file.as_str()]);
     assert!(said.out.contains(&file), "{}", said.out);
