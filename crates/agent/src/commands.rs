@@ -155,7 +155,7 @@ pub(crate) fn check(args: &args::Check) -> anyhow::Result<Exit> {
     tell_clock(&updater, &verdict, now)?;
     say::verdict(&verdict, chooser(args.to.as_ref()), args.json)?;
     if matches!(verdict, Verdict::Available(_)) && args.to.is_none() && !args.json && is_held(&updater)? {
-        say(format_args!("\n{HELD}"));
+        say(format_args!("\n{}", held_text(damage(&updater)?.as_deref())));
     }
     Ok(if matches!(verdict, Verdict::Available(_)) { Exit::Available } else { Exit::Done })
 }
@@ -207,8 +207,18 @@ pub(crate) fn update(args: &args::Update) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Said of a release that a person chose, wherever somebody could wonder.
-pub(crate) const HELD: &str = "it was chosen with --to: `watch` stays on it, and `update` follows the channel again";
+/// Said of a release that is held, wherever somebody could wonder; `damage` is what is wrong with `state.json`.
+pub(crate) fn held_text(damage: Option<&str>) -> String {
+    let why = match damage {
+        None => "it was chosen with --to".to_owned(),
+        Some(reason) => format!("it may have been chosen with --to, for state.json cannot be read ({reason})"),
+    };
+    format!("{why}: `watch` stays on it, and `update` follows the channel again")
+}
+
+pub(crate) fn damage(updater: &Updater) -> Result<Option<String>, Error> {
+    Ok(install::damage(updater.home())?)
+}
 
 pub(crate) fn is_held(updater: &Updater) -> Result<bool, Error> {
     Ok(install::held(updater.home())?)
@@ -254,7 +264,7 @@ pub(crate) fn rollback(args: &args::Dir) -> anyhow::Result<Exit> {
     let applied = updater.reject()?;
     say::applied("rolled back to", &applied, false)?;
     match (was_held, is_held(&updater)?) {
-        (_, true) => say(HELD),
+        (_, true) => say(held_text(damage(&updater)?.as_deref())),
         (true, false) => say("the channel is followed again"),
         (false, false) => {}
     }

@@ -13,7 +13,7 @@ use updraft_client::status::Status;
 
 use updraft_core::version::Version;
 
-use crate::commands::HELD;
+use crate::commands::held_text;
 use crate::ui::{bar, count, printable, saving, say, say_json, size};
 
 /// The most paths that are named in one list; more are counted.
@@ -212,7 +212,7 @@ pub(crate) fn status(dir: &Path, status: &Status, now: Timestamp) {
         say(format_args!("{:10} {}: {rest}", "avoids", names.join(", ")));
     }
     if status.held {
-        say(format_args!("{:10} {HELD}", "held"));
+        say(format_args!("{:10} {}", "held", held_text(status.damage.as_deref())));
     }
     if let Some(made) = status.clock_behind {
         say(format_args!("{:10} {}", "clock", clock(made, now)));

@@ -10,7 +10,7 @@ use updraft_client::install::{Confirm, Confirmation, Options};
 use updraft_client::updater::Updater;
 use updraft_core::version::Version;
 
-use crate::commands::{is_held, open, open_options, take, tell_clock};
+use crate::commands::{damage, is_held, open, open_options, take, tell_clock};
 use crate::ui::{Exit, say, warn};
 use crate::{args, say, tell_error};
 
@@ -45,10 +45,17 @@ fn once(args: &args::Watch, told: &mut Option<Version>) -> anyhow::Result<()> {
     if is_held(&updater)? {
         // The check was not for nothing: what was seen of the publisher's word cannot be taken back.
         if told.replace(update.version().clone()).as_ref() != Some(update.version()) {
-            say(format_args!(
-                "{} is available and not taken: what is installed was chosen with --to",
-                update.version()
-            ));
+            match damage(&updater)? {
+                None => say(format_args!(
+                    "{} is available and not taken: what is installed was chosen with --to",
+                    update.version()
+                )),
+                Some(reason) => warn(format_args!(
+                    "{} is available and not taken: what is installed may have been chosen with --to, for state.json \
+                     cannot be read ({reason}); `update` follows the channel again",
+                    update.version()
+                )),
+            }
         }
         return Ok(());
     }

@@ -448,11 +448,19 @@ pub fn held(home: &Home) -> Result<bool, Error> {
     Ok(State::read(home.folder())?.held)
 }
 
+/// What is wrong with `state.json`, if it is there and cannot be read: then the installed release counts as [`held`].
+///
+/// # Errors
+/// When the disk says no.
+pub fn damage(home: &Home) -> Result<Option<String>, Error> {
+    Ok(State::read(home.folder())?.damage)
+}
+
 /// Holds the installed release, or lets it go.
 pub(crate) fn set_held(home: &mut Home, held: bool) -> Result<(), Error> {
     writable(home)?;
     let state = State::read(home.folder())?;
-    if state.held == held { Ok(()) } else { State { held, ..state }.write(home.folder()) }
+    if state.held == held && state.damage.is_none() { Ok(()) } else { State { held, ..state }.write(home.folder()) }
 }
 
 /// The app is about to start: begins the trial of a release that waits for [`confirm`], or goes back to the one before

@@ -50,6 +50,8 @@ pub struct Status {
     /// Whether a person chose the installed release, so that nothing else is taken by itself
     /// ([`Updater::check_for`](crate::Updater::check_for)).
     pub held: bool,
+    /// What is wrong with `state.json`, if it cannot be read: then the installed release counts as held.
+    pub damage: Option<String>,
     /// Since when the publisher's word is out of date; `None` while it is fresh, or was never had.
     pub stale_since: Option<Timestamp>,
     /// Until when the publisher's word is fresh; `None` as well where this user may not read it.
@@ -85,6 +87,7 @@ pub(crate) fn status_of(home: &Home, now: Timestamp) -> Result<Status, Error> {
         confirmation: record.as_ref().map(|_| install::confirmation(home)).transpose()?,
         rejected: install::rejected(home)?,
         held: install::held(home)?,
+        damage: install::damage(home)?,
         clock_behind: record.as_ref().and_then(|record| clock_behind(&record.release, now)),
         version: record.map(|record| record.release.version),
         stale_since,

@@ -1,8 +1,10 @@
 //! Whether the installed release is known to be good: `state.json`.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 use updraft_core::Timestamp;
 use updraft_core::release::ReleaseName;
 use updraft_files::{Dir, read_bounded};
@@ -46,20 +48,45 @@ pub struct State {
     /// How it was installed.
     #[serde(default)]
     pub way: Option<Way>,
+    /// What is wrong with the file, if it is there and cannot be read.
+    #[serde(skip)]
+    pub damage: Option<String>,
 }
 
 /// That of a release that was confirmed long ago.
 impl Default for State {
     fn default() -> Self {
-        Self { format: 1, confirmation: Confirmation::Confirmed, rejected: Vec::new(), held: false, way: None }
+        Self {
+            format: 1,
+            confirmation: Confirmation::Confirmed,
+            rejected: Vec::new(),
+            held: false,
+            way: None,
+            damage: None,
+        }
     }
 }
 
 impl State {
-    /// One that is missing or damaged is the default: losing this file must not roll anything back.
+    /// One that is missing is the default: losing this file must not roll anything back. One that is there and cannot be
+    /// read may have said that a person chose the release, so it counts as held until a person says otherwise.
     pub(super) fn read(folder: &Dir) -> Result<Self, Error> {
-        let bytes = read_bounded(folder, Path::new(STATE), STATE_LEN_MAX)?;
-        Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default())
+        let parsed = match read_bounded(folder, Path::new(STATE), STATE_LEN_MAX) {
+            Ok(None) => return Ok(Self::default()),
+            Ok(Some(bytes)) => Self::parse(&bytes),
+            Err(error) if error.kind() == ErrorKind::FileTooLarge => Err(error.to_string()),
+            Err(error) => return Err(error.into()),
+        };
+        Ok(parsed.unwrap_or_else(|reason| Self { held: true, damage: Some(reason), ..Self::default() }))
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let damaged = |_| "it is damaged".to_owned();
+        let value: Value = serde_json::from_slice(bytes).map_err(damaged)?;
+        match value.get("format").and_then(Value::as_u64) {
+            Some(n) if n > 1 => Err(format!("its format {n} is newer than this program")),
+            _ => serde_json::from_value(value).map_err(damaged),
+        }
     }
 
     pub(super) fn write(&self, folder: &Dir) -> Result<(), Error> {

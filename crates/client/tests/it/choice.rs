@@ -231,3 +231,29 @@ fn who_goes_back_twice_avoids_both() {
     let status = updraft_client::status(&device.dir(), device.now).unwrap();
     assert_eq!(status.rejected.len(), 1);
 }
+
+/// A damaged `state.json` ended the operator's hold without a word.
+#[test]
+fn a_state_that_cannot_be_read_holds_until_a_person_says_otherwise() {
+    let (_server, device) = scene();
+    drop(take(&device, "1.0.0"));
+    let state = device.own("state.json");
+    let newer =
+        std::fs::read_to_string(&state).unwrap().replace("\"format\":1", "\"format\":2").replace("true", "false");
+    let long = " ".repeat(70_000);
+    for (text, says) in [("rubbish", "damaged"), (&newer, "format 2 is newer than this program"), (&long, "bytes")] {
+        std::fs::write(&state, text).unwrap();
+        let status = updraft_client::status(&device.dir(), device.now).unwrap();
+        assert!(status.held && status.damage.as_ref().is_some_and(|damage| damage.contains(says)), "{status:?}");
+        assert_eq!(status.confirmation, Some(install::Confirmation::Confirmed), "nothing is rolled back for it");
+        device.open().follow().unwrap();
+        let status = updraft_client::status(&device.dir(), device.now).unwrap();
+        assert_eq!((status.held, status.damage), (false, None));
+    }
+    // One that is not there at all says nothing.
+    std::fs::remove_file(&state).unwrap();
+    assert!(!stands(&device).1);
+    std::fs::write(&state, "rubbish").unwrap();
+    device.update().unwrap();
+    assert_eq!(stands(&device), ("1.1.0".into(), false, Some("1.0.0".into())));
+}
