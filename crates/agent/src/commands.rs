@@ -153,6 +153,9 @@ pub(crate) fn check(args: &args::Check) -> anyhow::Result<Exit> {
         None => updater.check(now)?,
     };
     tell_clock(&updater, &verdict, now)?;
+    if is_held(&updater)? && updater.is_live(now)? == Some(false) {
+        warn(NOT_LIVE);
+    }
     say::verdict(&verdict, chooser(args.to.as_ref()), args.json)?;
     if matches!(verdict, Verdict::Available(_)) && args.to.is_none() && !args.json && is_held(&updater)? {
         say(format_args!("\n{}", held_text(damage(&updater)?.as_deref())));
@@ -206,6 +209,10 @@ pub(crate) fn update(args: &args::Update) -> anyhow::Result<Exit> {
     tell_choice(was_held, args.to.is_some().then_some(&applied.to.version), args);
     Ok(Exit::Done)
 }
+
+/// Said of a release that is held and was taken back, or that its publisher let go.
+pub(crate) const NOT_LIVE: &str =
+    "what is held is no longer live: its publisher does not list it any more; `update` follows the channel again";
 
 /// Said of a release that is held, wherever somebody could wonder; `damage` is what is wrong with `state.json`.
 pub(crate) fn held_text(damage: Option<&str>) -> String {

@@ -13,7 +13,7 @@ use updraft_client::status::Status;
 
 use updraft_core::version::Version;
 
-use crate::commands::held_text;
+use crate::commands::{NOT_LIVE, held_text};
 use crate::ui::{bar, count, printable, saving, say, say_json, size};
 
 /// The most paths that are named in one list; more are counted.
@@ -213,6 +213,9 @@ pub(crate) fn status(dir: &Path, status: &Status, now: Timestamp) {
     }
     if status.held {
         say(format_args!("{:10} {}", "held", held_text(status.damage.as_deref())));
+    }
+    if status.held && status.live == Some(false) {
+        say(format_args!("{:10} {NOT_LIVE}", "beware"));
     }
     if let Some(made) = status.clock_behind {
         say(format_args!("{:10} {}", "clock", clock(made, now)));

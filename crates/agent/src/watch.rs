@@ -10,12 +10,12 @@ use updraft_client::install::{Confirm, Confirmation, Options};
 use updraft_client::updater::Updater;
 use updraft_core::version::Version;
 
-use crate::commands::{damage, is_held, open, open_options, take, tell_clock};
+use crate::commands::{NOT_LIVE, damage, is_held, open, open_options, take, tell_clock};
 use crate::ui::{Exit, say, warn};
 use crate::{args, say, tell_error};
 
 pub(crate) fn run(args: &args::Watch) -> anyhow::Result<Exit> {
-    let (mut round, mut told) = (0u64, None);
+    let (mut round, mut told) = (0u64, Told::default());
     loop {
         // A check that fails is said and tried again: a device whose server is away keeps running what it has.
         let exit = once(args, &mut told).map_or_else(|error| tell_error(&error), |()| Exit::Done);
@@ -27,8 +27,17 @@ pub(crate) fn run(args: &args::Watch) -> anyhow::Result<Exit> {
     }
 }
 
-/// One round. `told` is the release that was last said to be left alone.
-fn once(args: &args::Watch, told: &mut Option<Version>) -> anyhow::Result<()> {
+/// What was said in earlier rounds, and is not said again in each.
+#[derive(Default)]
+struct Told {
+    /// The release that was last said to be left alone.
+    left_alone: Option<Version>,
+    /// Whether what is held was said to be no longer live.
+    not_live: bool,
+}
+
+/// One round.
+fn once(args: &args::Watch, told: &mut Told) -> anyhow::Result<()> {
     let now = Timestamp::now();
     let mut updater = open(&args.dir, open_options(None, Some(&args.fetching))?)?;
     // This program may have been stopped between an update and the end of its health command.
@@ -41,10 +50,15 @@ fn once(args: &args::Watch, told: &mut Option<Version>) -> anyhow::Result<()> {
     }
     let verdict = updater.check(now)?;
     tell_clock(&updater, &verdict, now)?;
+    let not_live = is_held(&updater)? && updater.is_live(now)? == Some(false);
+    if not_live && !told.not_live {
+        warn(NOT_LIVE);
+    }
+    told.not_live = not_live;
     let Verdict::Available(update) = verdict else { return Ok(()) };
     if is_held(&updater)? {
         // The check was not for nothing: what was seen of the publisher's word cannot be taken back.
-        if told.replace(update.version().clone()).as_ref() != Some(update.version()) {
+        if told.left_alone.replace(update.version().clone()).as_ref() != Some(update.version()) {
             match damage(&updater)? {
                 None => say(format_args!(
                     "{} is available and not taken: what is installed was chosen with --to",

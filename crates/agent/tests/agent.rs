@@ -210,6 +210,7 @@ fn an_operator_goes_back_to_a_live_release_and_stays_there() {
 
     let output = agent("watch", &dir, &["--checks", "1"]);
     assert_eq!((code(&output), version().as_str()), (0, "1.0.0"));
+    assert!(!said(&output).contains("no longer live"), "{output:?}");
     assert!(said(&output).contains("1.1.0 is available and not taken"), "{output:?}");
     let output = agent("check", &dir, &[]);
     assert_eq!(code(&output), 10);
@@ -233,7 +234,12 @@ fn an_operator_goes_back_to_a_live_release_and_stays_there() {
     let output = agent("update", &dir, &["--to", "1.1"]);
     assert_eq!(code(&output), 0, "{output:?}");
     publish(&mut repo, "1.2.0", &stick);
-    assert_eq!(code(&agent("watch", &dir, &["--checks", "1"])), 0);
+    repo.drop_retired("stable");
+    repo.write_to(&stick);
+    for (verb, args) in [("watch", &["--checks", "1"][..]), ("check", &[]), ("status", &[])] {
+        let output = agent(verb, &dir, args);
+        assert!(said(&output).contains("what is held is no longer live"), "{output:?}");
+    }
     assert_eq!(version(), "1.1.0");
     assert_eq!(code(&agent("update", &dir, &[])), 0);
     assert_eq!(version(), "1.2.0");

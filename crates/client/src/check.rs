@@ -325,6 +325,12 @@ fn find_live(trusted: &Trusted, platform: &Platform, version: &Version) -> Resul
     }
 }
 
+/// Whether the publisher lists the release with this document.
+pub(crate) fn lists(trusted: &Trusted, name: &ReleaseName, document: &[u8]) -> bool {
+    let targets = trusted.targets(&Role::Targets).map(|targets| &targets.targets);
+    targets.and_then(|targets| targets.get(&name.target_path())).is_some_and(|target| target.matches(document))
+}
+
 fn had(asker: Asker<'_>) -> Version {
     asker.version.cloned().expect("only a device that has a version is current or ahead")
 }

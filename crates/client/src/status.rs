@@ -14,10 +14,11 @@ use updraft_core::trust::{Role, Trusted};
 use updraft_core::version::Version;
 
 use crate::belief::{self, Kept};
+use crate::check;
 use crate::error::Error;
 use crate::home::{Access, Home};
 use crate::install::{self, Confirmation, Way};
-use crate::record;
+use crate::record::{self, Record};
 
 /// How far ahead of this device's clock a release may be dated before the clock is called wrong: those of two machines
 /// differ, by most of a day where one of them is set to local time.
@@ -52,6 +53,10 @@ pub struct Status {
     pub held: bool,
     /// What is wrong with `state.json`, if it cannot be read: then the installed release counts as held.
     pub damage: Option<String>,
+    /// Whether the publisher still lists the installed release, by what was believed last. `None` before there is one, and
+    /// where what was believed is out of date or cannot be had. Who follows a channel moves on; one that is held may stay
+    /// on what its publisher took back.
+    pub live: Option<bool>,
     /// Since when the publisher's word is out of date; `None` while it is fresh, or was never had.
     pub stale_since: Option<Timestamp>,
     /// Until when the publisher's word is fresh; `None` as well where this user may not read it.
@@ -71,10 +76,7 @@ pub fn status(dir: &Path, now: Timestamp) -> Result<Status, Error> {
 
 pub(crate) fn status_of(home: &Home, now: Timestamp) -> Result<Status, Error> {
     let record = home.record()?;
-    let (stale_since, fresh_until) = match home.trust_to_read()? {
-        Some(trust) => freshness(&mut Kept::new(&trust, home.settings().root), now)?,
-        None => (None, None),
-    };
+    let (stale_since, trusted) = believed(home, now)?;
     let settings = home.settings();
     Ok(Status {
         app: settings.app.clone(),
@@ -89,16 +91,28 @@ pub(crate) fn status_of(home: &Home, now: Timestamp) -> Result<Status, Error> {
         held: install::held(home)?,
         damage: install::damage(home)?,
         clock_behind: record.as_ref().and_then(|record| clock_behind(&record.release, now)),
+        live: trusted.as_ref().zip(record.as_ref()).map(|(trusted, record)| is_listed(trusted, record)),
         version: record.map(|record| record.release.version),
         stale_since,
-        fresh_until,
+        fresh_until: trusted.as_ref().and_then(fresh_until),
     })
 }
 
-/// Since when what is kept is out of date, and until when it is fresh.
-fn freshness(kept: &mut Kept<'_>, now: Timestamp) -> Result<(Option<Timestamp>, Option<Timestamp>), Error> {
-    match belief::recall(kept, now) {
-        Ok(trusted) => Ok((None, trusted.as_ref().and_then(fresh_until))),
+/// Whether the publisher still lists what is installed; `None` where nobody knows.
+pub(crate) fn is_live(home: &Home, now: Timestamp) -> Result<Option<bool>, Error> {
+    let (_, trusted) = believed(home, now)?;
+    Ok(trusted.zip(home.record()?).map(|(trusted, record)| is_listed(&trusted, &record)))
+}
+
+fn is_listed(trusted: &Trusted, record: &Record) -> bool {
+    check::lists(trusted, &record.release.name(), &record.document)
+}
+
+/// Since when what is kept is out of date, or what it says while it is fresh.
+fn believed(home: &Home, now: Timestamp) -> Result<(Option<Timestamp>, Option<Trusted>), Error> {
+    let Some(trust) = home.trust_to_read()? else { return Ok((None, None)) };
+    match belief::recall(&mut Kept::new(&trust, home.settings().root), now) {
+        Ok(trusted) => Ok((None, trusted)),
         Err(belief::Error::Stale { since, .. }) => Ok((Some(since), None)),
         Err(error) => Err(error.into()),
     }

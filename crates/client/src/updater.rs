@@ -14,9 +14,7 @@ use updraft_core::digest::Sha256;
 use updraft_core::name::{ChannelName, Platform};
 use updraft_core::path::RelPath;
 use updraft_core::plan::{self, Offers};
-use updraft_core::release::ReleaseName;
 use updraft_core::tree::{Tree, stored};
-use updraft_core::trust::{Role, Trusted};
 use updraft_core::version::Version;
 
 use crate::belief::{self, Kept, Pin, Place};
@@ -321,7 +319,7 @@ impl Updater {
             Chooser::Channel => check::choose(&trusted, self.asker(version))? == Pick::Release(name.clone()),
             Chooser::Person => true,
         };
-        if offered && lists(&trusted, &name, &staged.document) {
+        if offered && check::lists(&trusted, &name, &staged.document) {
             return Ok(());
         }
         Err(Error::Superseded { staged: Box::new(name) })
@@ -413,6 +411,15 @@ impl Updater {
         status::status_of(&self.home, now)
     }
 
+    /// Whether the publisher still lists the installed release ([`Status::live`]), by what is believed already: after a
+    /// check, by what that found.
+    ///
+    /// # Errors
+    /// When the updater's own folder cannot be read.
+    pub fn is_live(&self, now: Timestamp) -> Result<Option<bool>, Error> {
+        status::is_live(&self.home, now)
+    }
+
     /// When the installed release was made, if a clock that says `now` has not come to that day: then the clock is wrong,
     /// and what is fresh by it may be stale.
     ///
@@ -466,12 +473,6 @@ fn sound_part(tree: &Tree, found: &Verified) -> Tree {
     let sound = |path: &RelPath| Path::new(path.as_str()).ancestors().all(|at| !damaged.contains(at));
     let entries = tree.iter().filter(|(path, _)| sound(path)).map(|(path, kind)| (path.clone(), kind.clone()));
     Tree::new(entries.collect()).expect("a tree without some of its branches is a tree")
-}
-
-/// Whether the publisher still lists the release with this document.
-fn lists(trusted: &Trusted, name: &ReleaseName, document: &[u8]) -> bool {
-    let targets = trusted.targets(&Role::Targets).map(|targets| &targets.targets);
-    targets.and_then(|targets| targets.get(&name.target_path())).is_some_and(|target| target.matches(document))
 }
 
 /// A name for this installation: 128 random bits, tied to nothing.

@@ -257,3 +257,21 @@ fn a_state_that_cannot_be_read_holds_until_a_person_says_otherwise() {
     device.update().unwrap();
     assert_eq!(stands(&device), ("1.1.0".into(), false, Some("1.0.0".into())));
 }
+
+/// A release with a hole was taken back, and whoever was held on it never heard of it.
+#[test]
+fn who_is_held_learns_that_the_release_is_no_longer_live() {
+    let (server, device) = scene();
+    let mut updater = take(&device, "1.0.0");
+    let live = |updater: &Updater| updater.is_live(device.now).unwrap();
+    assert_eq!(live(&updater), Some(true));
+    publish(&server, "1.2.0", &tree("1.2.0"));
+    server.repo(|repo| repo.drop_retired("stable"));
+    updater.check(device.now).unwrap();
+    assert_eq!(live(&updater), Some(false));
+    assert_eq!(updater.status(device.now).unwrap().live, Some(false));
+    assert_eq!(updater.status(clock::hours(100_000)).unwrap().live, None, "what is out of date says nothing");
+    drop(updater);
+    device.update().unwrap();
+    assert_eq!(live(&device.open()), Some(true));
+}
