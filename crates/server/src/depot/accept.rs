@@ -141,6 +141,7 @@ fn believe(view: &View, new: &api::NewTargets, now: Timestamp) -> Result<(Target
             view.name, view.targets.version, targets.version
         )));
     }
+    verify::check_step(view.targets.version, targets.version).map_err(refused)?;
     Ok((targets, file))
 }
 

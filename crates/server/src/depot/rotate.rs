@@ -313,6 +313,8 @@ fn targets(
             view.name, view.targets.version, targets.version
         )));
     }
+    verify::check_step(view.targets.version, targets.version)
+        .map_err(|e| Error::Refused(format!("app {}: {e}", view.name)))?;
     Ok((Some(File { version: targets.version, bytes }), holds_for_both))
 }
 

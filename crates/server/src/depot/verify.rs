@@ -169,6 +169,24 @@ pub(super) fn check_delegation(targets: &Targets, online: &PublicKey) -> Result<
     ))
 }
 
+/// How far the version of targets may be from the one before. Publishers skip those that a publish left which did not
+/// come to its end: a few at most. Whoever stole their key would jump to the last version that there is.
+pub(super) const TARGETS_STEP_MAX: u64 = 1_000_000;
+
+/// Checks that after `version` of targets, which follows `before`, there is room for all that are to come.
+///
+/// # Errors
+/// What is wrong, as a sentence.
+pub(super) fn check_step(before: u64, version: u64) -> Result<(), String> {
+    if version.saturating_sub(before) <= TARGETS_STEP_MAX {
+        return Ok(());
+    }
+    Err(format!(
+        "targets: version {version} leaves no room for later ones; sign it as the next version, {}",
+        before + 1
+    ))
+}
+
 struct InMemory<'a> {
     app: &'a AppName,
     head: &'a Head,

@@ -75,6 +75,20 @@ async fn what_no_device_would_believe() {
     depot.accept(&app(), &good, clock::now()).await.unwrap();
 }
 
+/// With a stolen key one could take the last version that there is, and nobody could ever publish or rotate after it.
+#[tokio::test]
+async fn versions_of_targets_are_not_used_up_at_once() {
+    let (depot, view, release) = ready().await;
+    let last = updraft_core::limits::JSON_INT_MAX.unsigned_abs();
+    for version in [view.targets.version + 1_000_001, last - 1, last] {
+        let far = spoilt(&view, &release, |targets| targets.version = version);
+        assert_refused(&depot, &far, &format!("version {version} leaves no room for later ones"), REFUSED).await;
+    }
+    let far = spoilt(&view, &release, |targets| targets.version += 999_999);
+    depot.accept(&app(), &far, clock::now()).await.unwrap();
+    publish(&depot, "1.2.0", "any", None, clock::now()).await.unwrap();
+}
+
 #[tokio::test]
 async fn an_expired_root_stops_a_publish_before_anything_is_written() {
     let (depot, view, release) = ready().await;

@@ -91,6 +91,8 @@ async fn what_a_device_would_not_follow_is_refused() {
                 of_targets(draft, pin);
             }),
         ),
+        ("leaves no room", edited(both(), |draft| of_targets(draft, |targets| targets.version += 1_000_000))),
+        ("leaves no room", edited(both(), |draft| of_targets(draft, |t| t.version = JSON_INT_MAX.unsigned_abs()))),
         ("not a signed document", NextRoot { targets: Some("{}".into()), ..root().signed() }),
         ("another role", NextRoot { targets: Some(signed_by_targets(root().root)), ..root().signed() }),
     ];
