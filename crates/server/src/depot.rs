@@ -80,6 +80,8 @@ struct Inner {
     collecting: tokio::sync::Mutex<()>,
     /// One check at a time: each reads the whole store.
     checking: tokio::sync::Mutex<()>,
+    /// Told when a rotation was announced and could not be completed.
+    owing: tokio::sync::Notify,
 }
 
 /// Every app of a store. Clones are handles to the same depot.
@@ -140,6 +142,7 @@ impl Depot {
             trees: trees::Remembered::default(),
             collecting: tokio::sync::Mutex::new(()),
             checking: tokio::sync::Mutex::new(()),
+            owing: tokio::sync::Notify::new(),
         };
         Self { inner: Arc::new(inner) }
     }

@@ -160,6 +160,8 @@ pub enum Matter {
     Late,
     /// The online key is not here, or cannot be used.
     OnlineKey,
+    /// A rotation of keys was announced and is not complete.
+    Rotation,
     /// The keys that sign releases lie on the server. Never in `/readyz`.
     PublisherKeys,
     /// The folder has not been published yet.

@@ -63,6 +63,16 @@ pub enum Error {
     /// The store could not answer. After a write it is not known whether the write came to be.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// A rotation was announced and could not be completed yet: it takes place all the same.
+    #[error(
+        "app {app}: the next root is announced and will take place; the server goes on trying to complete it: {reason}"
+    )]
+    Announced {
+        /// The app.
+        app: AppName,
+        /// What was in the way.
+        reason: store::Error,
+    },
     /// The key directory could not be used.
     #[error(transparent)]
     Keys(#[from] keys::Error),

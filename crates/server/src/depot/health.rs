@@ -181,6 +181,7 @@ impl Depot {
             keys,
             failures: slot.vitals.failures.load(Ordering::Relaxed),
             last_failure: slot.vitals.last_failure(),
+            owed: slot.owed(),
         }
     }
 }
@@ -193,6 +194,8 @@ struct Facts {
     keys: Keys,
     failures: u64,
     last_failure: Option<String>,
+    /// Why a rotation that was announced is not complete.
+    owed: Option<String>,
 }
 
 #[derive(Debug)]
@@ -208,6 +211,7 @@ impl Facts {
         let roles: Vec<RoleHealth> = self.ends.iter().map(|ends| ends.judge(now)).collect();
         let mut findings: Vec<Finding> = roles.iter().filter_map(|role| self.of_role(role)).collect();
         findings.extend(self.of_online_key());
+        findings.extend(self.of_rotation());
         let level = findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Ok);
         // Where an app's own keys lie is no fault of the app.
         findings.extend(self.of_publisher_keys());
@@ -275,6 +279,13 @@ impl Facts {
         let remedy =
             format!("restore the key directory from a backup, or run `updraft keys replace-online --app {}`", self.app);
         Some(Finding { detail, ..self.finding(Level::Urgent, Matter::OnlineKey, what, remedy) })
+    }
+
+    fn of_rotation(&self) -> Option<Finding> {
+        let detail = Some(self.owed.clone()?);
+        let what = "the next root is announced and could not be completed yet: it will take place".to_owned();
+        let remedy = "the server goes on trying; its log says what is in its way".to_owned();
+        Some(Finding { detail, ..self.finding(Level::Urgent, Matter::Rotation, what, remedy) })
     }
 
     fn of_publisher_keys(&self) -> Option<Finding> {

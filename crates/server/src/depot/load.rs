@@ -36,6 +36,11 @@ impl Depot {
                 Ok(view)
             }
             Err(error) => {
+                if let Error::Announced { reason, .. } = &error
+                    && slot.owe(reason.to_string())
+                {
+                    self.inner.owing.notify_one();
+                }
                 if before.is_none() && !matches!(error, Error::NotFound(_)) {
                     let reason = match &error {
                         Error::Broken { reason, .. } => reason.clone(),
@@ -103,7 +108,10 @@ async fn newest_head(store: &Store, app: &AppName) -> Result<(Head, Tag), Error>
         let (bytes, tag) = head.ok_or_else(|| Error::no_app(app))?;
         let head = Head::decode(&bytes).map_err(|e| Error::broken(app, e))?;
         match handover::announced(&head) {
-            Some(id) => handover::complete(store, app, id, &head, &tag).await?,
+            Some(id) => handover::complete(store, app, id, &head, &tag).await.map_err(|error| match error {
+                Error::Store(reason) => Error::Announced { app: app.clone(), reason },
+                other => other,
+            })?,
             None => return Ok((head, tag)),
         }
     }

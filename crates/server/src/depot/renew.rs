@@ -23,7 +23,7 @@ pub struct Renewed {
 
 impl Depot {
     /// Signs anew every online role, of every app, of which less than half of the life is left. An app that could not be
-    /// read before is tried again.
+    /// read before is tried again, and so is a rotation that was announced and could not be completed.
     pub async fn renew(&self, now: Timestamp) -> Renewed {
         let mut renewed = Renewed::default();
         let slots: Vec<_> = self.inner.apps.load().values().cloned().collect();
@@ -53,6 +53,11 @@ impl Depot {
         renewed
     }
 
+    /// Waits until a rotation could not be completed that was announced. [`Self::renew`] tries again.
+    pub async fn owes(&self) {
+        self.inner.owing.notified().await;
+    }
+
     /// When the next role is due; `None` without apps.
     pub fn next_renewal(&self) -> Option<Timestamp> {
         self.next_renewal_without(&BTreeSet::new())
@@ -67,8 +72,9 @@ impl Depot {
 
     async fn renew_in_turn(&self, slot: &Slot, now: Timestamp) -> Result<bool, Error> {
         let mut view: Arc<View> = match slot.view() {
-            Some(view) => view,
-            None => self.load_in_turn(slot).await?,
+            Some(view) if slot.owed().is_none() => view,
+            // Reading it completes what was announced.
+            _ => self.load_in_turn(slot).await?,
         };
         for _ in 0..TRIES {
             if first_due(&view, self.inner.options) >= now && !outlives(&view, self.inner.options, now) {

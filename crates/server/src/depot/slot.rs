@@ -20,6 +20,7 @@ pub(super) struct Slot {
     pub(super) vitals: Vitals,
     view: ArcSwapOption<View>,
     trouble: Mutex<Option<String>>,
+    owed: Mutex<Option<String>>,
 }
 
 impl Slot {
@@ -31,6 +32,7 @@ impl Slot {
             vitals: Vitals::default(),
             view: ArcSwapOption::empty(),
             trouble: Mutex::default(),
+            owed: Mutex::default(),
         }
     }
 
@@ -50,6 +52,17 @@ impl Slot {
     pub(super) fn show(&self, view: Arc<View>) {
         self.view.store(Some(view));
         self.set_trouble(None);
+        *self.owed.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Why a rotation that was announced is not complete, if there is one.
+    pub(super) fn owed(&self) -> Option<String> {
+        self.owed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Remembers why an announced rotation is not complete, until the app could be read again. Whether that is news.
+    pub(super) fn owe(&self, reason: String) -> bool {
+        self.owed.lock().unwrap_or_else(PoisonError::into_inner).replace(reason).is_none()
     }
 
     /// Why the app cannot be served, if it cannot.

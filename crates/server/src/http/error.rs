@@ -199,7 +199,7 @@ impl From<depot::Error> for Error {
             E::Superseded(_) => (StatusCode::CONFLICT, "superseded"),
             E::NoKey(_) => (StatusCode::INTERNAL_SERVER_ERROR, "read-only"),
             E::Broken { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "broken"),
-            E::Store(error) => of_store(error.kind()),
+            E::Store(error) | E::Announced { reason: error, .. } => of_store(error.kind()),
             E::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
             E::Keys(_) | E::Defect(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         };

@@ -22,7 +22,10 @@ pub(super) async fn keep(depot: Depot) {
     loop {
         let due = depot.next_renewal_without(&failing.apps);
         let until = due.map(|due| Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or_default());
-        tokio::time::sleep(failing.wait(until)).await;
+        tokio::select! {
+            () = tokio::time::sleep(failing.wait(until)) => {}
+            () = depot.owes() => tokio::time::sleep(PAUSE).await,
+        }
         let renewed = depot.renew(Timestamp::now()).await;
         for app in renewed.apps {
             tracing::info!(%app, "online metadata was renewed");

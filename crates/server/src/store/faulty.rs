@@ -25,6 +25,8 @@ pub enum Fault {
     LosesAnswer(u64),
     /// The write of this number fails in this way and nothing is done; then all is well again.
     Refuses(u64, Kind),
+    /// From the write of the first number on, as many as the second fail in this way; then all is well again.
+    RefusesMany(u64, u64, Kind),
 }
 
 /// See the module.
@@ -60,6 +62,9 @@ impl Faulty {
             Fault::DiesBefore(n) if number >= n => return Err(broken(Kind::Unavailable, key.as_str())),
             Fault::DiesAfter(n) if number > n => return Err(broken(Kind::Unavailable, key.as_str())),
             Fault::Refuses(n, kind) if number == n => return Err(broken(kind, key.as_str())),
+            Fault::RefusesMany(n, many, kind) if (n..n + many).contains(&number) => {
+                return Err(broken(kind, key.as_str()));
+            }
             _ => {}
         }
         let answer = action.await?;

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use updraft_core::Timestamp;
-use updraft_core::api::NextRoot;
+use updraft_core::api::{Health, Matter, NextRoot};
 use updraft_core::key::SigningKey;
 use updraft_core::layout;
 use updraft_core::trust::MetadataFile;
@@ -219,6 +219,45 @@ async fn a_write_that_is_refused() {
         [|number| Fault::Refuses(number, Kind::Full), |number| Fault::Refuses(number, Kind::NotPermitted)];
     let [never, done] = every_fault(&refusals).await;
     assert!(never > 0 && done > 0, "{never}, {done}");
+}
+
+/// The story: the disk was full right after the announcement. The publisher heard of an error, and until somebody else
+/// published the old root went on counting, perhaps with the key that a thief had.
+#[tokio::test]
+async fn what_was_announced_is_completed_by_the_next_renewal() {
+    let mut announced = 0;
+    for rotation in ALL {
+        for number in 1..=writes_of(rotation).await {
+            let scene = rotation.scene().await;
+            let store = with_fault(&scene.store, Fault::RefusesMany(number, 4, Kind::Full));
+            let depot = open(&store, &scene.online, clock::now()).await;
+            let Err(error @ Error::Announced { .. }) = depot.rotate(&app(), &scene.next, clock::now()).await else {
+                continue;
+            };
+            announced += 1;
+            let context = format!("{rotation:?}, {number}");
+            assert!(error.to_string().contains("is announced and will take place"), "{context}: {error}");
+            assert_eq!(depot.view(&app()).unwrap().root.version, 1, "{context}");
+            let told = |health: Health| health.findings.into_iter().find(|found| found.kind == Matter::Rotation);
+            let finding =
+                told(depot.health(clock::now()).await).unwrap_or_else(|| panic!("{context}: nothing is said"));
+            assert!(finding.detail.unwrap().contains("on purpose"), "{context}");
+
+            tokio::time::timeout(std::time::Duration::from_secs(60), depot.owes())
+                .await
+                .expect("renewal is called for");
+            let first = depot.renew(clock::now()).await;
+            if let [(_, error)] = &first.failed[..] {
+                assert!(matches!(error, Error::Announced { .. }), "{context}: {error}");
+                assert_eq!(depot.renew(clock::now()).await.failed.len(), 0, "{context}");
+            }
+            assert_eq!(depot.view(&app()).unwrap().root.version, 2, "{context}");
+            assert!(told(depot.health(clock::now()).await).is_none(), "{context}");
+            Device::default().refresh(&scene.store, clock::now()).await;
+            assert_sound(&depot).await;
+        }
+    }
+    assert!(announced >= ALL.len(), "{announced}");
 }
 
 #[tokio::test]
