@@ -67,7 +67,7 @@ pub struct Check {
     /// Ask this folder (a USB stick with the store's files of the app) instead of the server
     #[arg(long, value_name = "FOLDER")]
     pub from: Option<PathBuf>,
-    /// Trust this certificate authority (a file in PEM), and no other, for HTTPS; it is remembered
+    /// Trust this certificate authority (a file in PEM), and no other, for HTTPS; it is remembered until 'public' is said
     #[arg(long, value_name = "FILE")]
     pub ca: Option<PathBuf>,
     /// Ask for this live release instead of the channel's
@@ -100,7 +100,7 @@ pub struct Install {
     /// The app's files in a folder instead, such as a USB stick: FOLDER/apps/NAME
     #[arg(long, value_name = "FOLDER")]
     pub from: Option<PathBuf>,
-    /// Trust this certificate authority (a file in PEM), and no other, for HTTPS; it is remembered
+    /// Trust this certificate authority (a file in PEM), and no other, for HTTPS; it is remembered until 'public' is said
     #[arg(long, value_name = "FILE")]
     pub ca: Option<PathBuf>,
     /// How the publisher's first root is known.
@@ -149,7 +149,7 @@ pub struct Update {
     /// Take it from this folder (a USB stick with the store's files of the app) instead of the server
     #[arg(long, value_name = "FOLDER")]
     pub from: Option<PathBuf>,
-    /// Trust this certificate authority (a file in PEM), and no other, for HTTPS; it is remembered
+    /// Trust this certificate authority (a file in PEM), and no other, for HTTPS; it is remembered until 'public' is said
     #[arg(long, value_name = "FILE")]
     pub ca: Option<PathBuf>,
     /// Take this live release instead of the channel's; `watch` stays on it until `update` is run without --to

@@ -8,7 +8,7 @@ use serde_json::json;
 use updraft_client::Error;
 use updraft_client::belief::{self, Pin};
 use updraft_client::check::{Chooser, Downgrade, Price, Update, Verdict};
-use updraft_client::fetch::authority::{AUTHORITY_LEN_MAX, Authority};
+use updraft_client::fetch::authority::{AUTHORITY_LEN_MAX, Authority, Vouching};
 use updraft_client::install::{self, Applied, Confirm, Options, Recovered};
 use updraft_client::source::Source;
 use updraft_client::updater::{InstallOptions, OpenOptions, Updater};
@@ -81,11 +81,14 @@ fn pin(args: &args::Pin) -> anyhow::Result<Pin> {
     Ok(args.root_sha256.map_or(Pin::FirstUse, Pin::Sha256))
 }
 
-/// The certificate authority in a file that a person named.
-fn authority(path: Option<&Path>) -> anyhow::Result<Option<Authority>> {
+/// The certificate authority in a file that a person named, or the public ones. (A file of that name is `./public`.)
+fn authority(path: Option<&Path>) -> anyhow::Result<Option<Vouching>> {
     let Some(path) = path else { return Ok(None) };
+    if path == Path::new("public") {
+        return Ok(Some(Vouching::Public));
+    }
     let parsed = Authority::parse(&read_bounded(path, AUTHORITY_LEN_MAX)?);
-    Ok(Some(parsed.with_context(|| path.display().to_string())?))
+    Ok(Some(Vouching::Own(parsed.with_context(|| path.display().to_string())?)))
 }
 
 fn read_bounded(path: &Path, max: u64) -> anyhow::Result<Vec<u8>> {

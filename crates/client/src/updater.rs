@@ -21,7 +21,7 @@ use crate::belief::{self, Kept, Pin, Place};
 use crate::check::{self, Asker, Choice, Chooser, Downgrade, Price, Update, Verdict};
 use crate::download;
 use crate::error::Error;
-use crate::fetch::authority::Authority;
+use crate::fetch::authority::{Authority, Vouching};
 use crate::fetch::clock::Clock;
 use crate::fetch::{self, Cancel, Fetcher, Transport};
 use crate::home::{self, Access, Home, Settings};
@@ -44,8 +44,8 @@ pub struct OpenOptions {
     pub jobs: usize,
     /// Fetch at most this many bytes per second, all threads together.
     pub bytes_per_sec: Option<u64>,
-    /// This authority vouches for the server's certificate, now and, once a check went well with it, later.
-    pub ca: Option<Authority>,
+    /// Who vouches for the server's certificate, now and, once a check went well with it, later; unless told, who did before.
+    pub ca: Option<Vouching>,
     /// What this program calls itself in requests.
     pub user_agent: String,
     /// Stops what runs.
@@ -73,7 +73,7 @@ impl Default for OpenOptions {
 
 impl OpenOptions {
     fn fetcher(&self, source: &Source, known: Option<&Authority>) -> Fetcher {
-        let (jobs, authority) = (self.jobs.max(1), self.ca.as_ref().or(known));
+        let (jobs, authority) = (self.jobs.max(1), self.ca.as_ref().map_or(known, Vouching::own));
         let transport = self.transport.clone().unwrap_or_else(|| source.transport(&self.user_agent, jobs, authority));
         let fetcher = Fetcher::new(transport, self.cancel.clone()).with_limit(self.bytes_per_sec);
         match &self.clock {
@@ -126,8 +126,8 @@ pub struct Updater {
     jobs: usize,
     adopt: bool,
     recovered: Recovered,
-    /// An authority that is to be remembered when it has shown to be the right one.
-    new_ca: Option<Authority>,
+    /// Who is to be remembered as vouching for the server when it has shown to be the right one.
+    new_ca: Option<Vouching>,
 }
 
 impl Updater {
@@ -151,7 +151,7 @@ impl Updater {
             channel,
             platform,
             root: Some(sha256),
-            ca: open.ca,
+            ca: open.ca.as_ref().and_then(Vouching::own).cloned(),
             device,
             in_place,
         };
@@ -227,7 +227,7 @@ impl Updater {
         let version = record.as_ref().map(|record| &record.release.version);
         let verdict = ask(self.place(), self.asker(version), &mut Kept::new(&trust, root), now)?;
         if let Some(ca) = self.new_ca.take() {
-            self.home.set_settings(Settings { ca: Some(ca), ..self.home.settings().clone() })?;
+            self.home.set_settings(Settings { ca: ca.own().cloned(), ..self.home.settings().clone() })?;
         }
         let Verdict::Available(mut update) = verdict else {
             return Ok(verdict);

@@ -19,6 +19,25 @@ pub const AUTHORITY_LEN_MAX: u64 = 32 << 10;
 )]
 pub struct AuthorityError(String);
 
+/// Who is to vouch for a server's certificate from now on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Vouching {
+    /// The public authorities.
+    Public,
+    /// This authority, and no other.
+    Own(Authority),
+}
+
+impl Vouching {
+    /// The authority of one's own, if it is one.
+    pub fn own(&self) -> Option<&Authority> {
+        match self {
+            Self::Public => None,
+            Self::Own(authority) => Some(authority),
+        }
+    }
+}
+
 /// The certificates of one's own authority, in PEM.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

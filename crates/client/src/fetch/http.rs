@@ -81,6 +81,8 @@ impl AppUrl {
 pub struct Http {
     agent: Agent,
     base: String,
+    /// Whether only an authority of one's own is believed.
+    own_authority: bool,
 }
 
 impl Http {
@@ -110,7 +112,8 @@ impl Http {
             // A proxy's own loopback is not ours.
             config = config.proxy(None);
         }
-        Self { agent: config.build().into(), base: base.trim_end_matches('/').to_owned() }
+        let base = base.trim_end_matches('/').to_owned();
+        Self { agent: config.build().into(), base, own_authority: authority.is_some() }
     }
 
     fn url(&self, key: &Key) -> String {
@@ -131,7 +134,7 @@ impl Http {
         }
         builder.call().map_err(|error| {
             let reason = error.to_string();
-            unreachable(url, format!("{reason}{}", tls_remedy(&reason)))
+            unreachable(url, format!("{reason}{}", tls_remedy(&reason, self.own_authority)))
         })
     }
 }
@@ -188,8 +191,11 @@ fn unreachable(url: &str, reason: impl ToString) -> Error {
 }
 
 /// What to do about a certificate that is not taken. The library has its reasons as text only.
-fn tls_remedy(reason: &str) -> &'static str {
-    if reason.contains("UnknownIssuer") {
+fn tls_remedy(reason: &str, own_authority: bool) -> &'static str {
+    if reason.contains("UnknownIssuer") && own_authority {
+        "; this device believes only the authority that was given with --ca: name the one that made it with --ca FILE, or \
+         believe the public ones again with --ca public"
+    } else if reason.contains("UnknownIssuer") {
         "; if an authority of your own made it, name that one's certificate with --ca FILE"
     } else if reason.contains("certificate expired") || reason.contains("certificate not valid yet") {
         "; either that certificate is out of date, or this device's clock is wrong"

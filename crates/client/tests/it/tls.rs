@@ -10,7 +10,7 @@ use std::thread;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
-use updraft_client::fetch::authority::Authority;
+use updraft_client::fetch::authority::{Authority, Vouching};
 use updraft_client::{Class, Error, InstallOptions, OpenOptions, Pin, Source, Updater, Verdict};
 use updraft_testkit::{SimRepo, TreeFixture, clock};
 
@@ -73,7 +73,7 @@ fn install(dir: &Path, base: &str, repo: &SimRepo, ca: Option<Authority>) -> Res
 }
 
 fn opened(ca: Option<Authority>) -> OpenOptions {
-    OpenOptions { ca, clock: Some(Arc::new(TestClock::default())), ..OpenOptions::default() }
+    OpenOptions { ca: ca.map(Vouching::Own), clock: Some(Arc::new(TestClock::default())), ..OpenOptions::default() }
 }
 
 #[track_caller]
@@ -123,4 +123,29 @@ fn a_certificate_that_is_out_of_date_may_be_a_clock_that_is_wrong() {
     let base = serve(&repo, "expired.pem");
     let outcome = install(&folder.path().join("app"), &base, &repo, Some(authority()));
     unreachable(outcome, "or this device's clock is wrong");
+}
+
+/// Once given, an authority could not be taken back, and what was said of it sent people in a circle.
+#[test]
+fn an_authority_of_ones_own_is_given_up_for_the_public_ones() {
+    let (repo, folder) = (repo(), tempfile::tempdir().unwrap());
+    let (base, dir) = (serve(&repo, "server.pem"), folder.path().join("app"));
+    drop(install(&dir, &base, &repo, Some(authority())).unwrap());
+    let public = || OpenOptions { ca: Some(Vouching::Public), ..opened(None) };
+    // No public authority made this one, so it is not kept either.
+    let check = |options| Updater::open(&dir, options).unwrap().check(clock::now());
+    unreachable(check(public()), "name that one's certificate with --ca FILE");
+    assert!(check(opened(None)).is_ok());
+    // What does not need one serves to see that it is: a server that the public ones know.
+    let settings = folder.path().join("app.updraft/settings.json");
+    let read = || serde_json::from_str::<serde_json::Value>(&fs::read_to_string(&settings).unwrap()).unwrap();
+    assert!(read().get("ca").is_some());
+    let plain = OpenOptions { transport: Some(Arc::new(crate::support::Server::of(repo.clone()))), ..public() };
+    assert!(check(plain).is_ok());
+    assert!(read().get("ca").is_none());
+    // Another authority's certificate, on a device that believes its own only.
+    let mut value = read();
+    value["ca"] = String::from(Authority::parse(&file("expired.pem")).unwrap()).into();
+    fs::write(&settings, value.to_string()).unwrap();
+    unreachable(check(opened(None)), "believe the public ones again with --ca public");
 }
