@@ -25,7 +25,10 @@ use crate::root::{Signers, forget_overtaken};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No app was created with these keys.
-    #[error("{dir}: no app was created with the keys in this directory; create app {app}, or name its key directory")]
+    #[error(
+        "{dir}: there is no root.json of app {app}; put a copy of its first root there, name the directory that has it \
+         with --keys, or create the app"
+    )]
     NoRoot {
         /// The key directory.
         dir: std::path::PathBuf,

@@ -87,11 +87,11 @@ pub enum Error {
         reason: String,
     },
     /// The system refused.
-    #[error("{path}: {source}")]
+    #[error("{path}: {cause}")]
     Io {
         /// What was being read or written.
         path: PathBuf,
-        /// What the system said.
-        source: io::Error,
+        /// What the system said; no `source`, for then it would be printed twice.
+        cause: io::Error,
     },
 }

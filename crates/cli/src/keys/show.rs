@@ -76,7 +76,11 @@ pub(super) fn run(at: &At, as_json: bool) -> anyhow::Result<Exit> {
     let now = Timestamp::now();
     let keystore = secrets::keystore(&at.keys, &at.app)?;
     let first = keystore.first_root()?.with_context(|| {
-        format!("{}: no app was created with the keys in this directory; name it with --keys", keystore.dir().display())
+        let (dir, app) = (keystore.dir().display(), &at.app);
+        format!(
+            "{dir}: there is no root.json of app {app}; put a copy of its first root there, or name the directory that has \
+             it with --keys"
+        )
     })?;
     let is_named = at.server.server.is_some() || secrets::environment("UPDRAFT_SERVER").is_some();
     let (root, mut ends, trouble) = if is_named {

@@ -21,7 +21,7 @@ pub(super) enum Place {
 /// Writes a file of mode 0600 that is there whole or not at all, and survives a power cut once this returns.
 pub(super) fn write(dir: &Path, name: &str, bytes: &[u8], place: Place) -> Result<(), Error> {
     let path = dir.join(name);
-    let failed = |source| Error::Io { path: path.clone(), source };
+    let failed = |cause| Error::Io { path: path.clone(), cause };
     let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(dir).map_err(failed)?;
     file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
     persist(file, &path, place)?;
@@ -35,7 +35,7 @@ fn persist(file: NamedTempFile, path: &Path, place: Place) -> Result<(), Error> 
     };
     persisted.map(drop).map_err(|e| match e.error.kind() {
         io::ErrorKind::AlreadyExists => Error::Exists { path: path.to_owned() },
-        _ => Error::Io { path: path.to_owned(), source: e.error },
+        _ => Error::Io { path: path.to_owned(), cause: e.error },
     })
 }
 
@@ -44,7 +44,7 @@ pub(super) fn keep_private(path: &Path) -> Result<(), Error> {
     #[cfg(unix)]
     {
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-        fs::set_permissions(path, mode).map_err(|source| Error::Io { path: path.to_owned(), source })?;
+        fs::set_permissions(path, mode).map_err(|cause| Error::Io { path: path.to_owned(), cause })?;
     }
     #[cfg(not(unix))]
     let _ = path;
@@ -58,7 +58,7 @@ pub(super) fn remove(path: PathBuf) -> Result<(), Error> {
         Err(source) => Err(source),
         Ok(()) => path.parent().map_or(Ok(()), sync_dir),
     };
-    removed.map_err(|source| Error::Io { path, source })
+    removed.map_err(|cause| Error::Io { path, cause })
 }
 
 /// A rename survives a power cut only when its directory was synced; Windows has no such call and needs none.
@@ -71,12 +71,12 @@ pub(super) fn make_private_dir(dir: &Path) -> Result<(), Error> {
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(dir).map_err(|source| Error::Io { path: dir.to_owned(), source })
+    builder.create(dir).map_err(|cause| Error::Io { path: dir.to_owned(), cause })
 }
 
 /// The content of a file that need not be there.
 pub(super) fn read_bounded(path: &Path, max: u64) -> Result<Option<Vec<u8>>, Error> {
-    let failed = |source| Error::Io { path: path.to_owned(), source };
+    let failed = |cause| Error::Io { path: path.to_owned(), cause };
     let file = match File::open(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other.map_err(failed)?,
@@ -91,7 +91,7 @@ pub(super) fn read_bounded(path: &Path, max: u64) -> Result<Option<Vec<u8>>, Err
 
 /// The names in a directory that need not be there, sorted.
 pub(super) fn names_in(dir: &Path) -> Result<Vec<String>, Error> {
-    let failed = |source| Error::Io { path: dir.to_owned(), source };
+    let failed = |cause| Error::Io { path: dir.to_owned(), cause };
     let entries = match fs::read_dir(dir) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         other => other.map_err(failed)?,
@@ -108,7 +108,7 @@ pub(super) fn names_in(dir: &Path) -> Result<Vec<String>, Error> {
 pub(super) fn open_lock(dir: &Path, name: &str) -> Result<File, Error> {
     make_private_dir(dir)?;
     let path = dir.join(name);
-    let failed = |source| Error::Io { path: path.clone(), source };
+    let failed = |cause| Error::Io { path: path.clone(), cause };
     let file = File::options().create(true).append(true).open(&path).map_err(failed)?;
     file.lock().map_err(failed)?;
     Ok(file)
@@ -116,7 +116,7 @@ pub(super) fn open_lock(dir: &Path, name: &str) -> Result<File, Error> {
 
 pub(super) fn random(path: &Path) -> Result<Zeroizing<[u8; 32]>, Error> {
     let mut bytes = Zeroizing::new([0; 32]);
-    let failed = |e: getrandom::Error| Error::Io { path: path.to_owned(), source: io::Error::other(e) };
+    let failed = |e: getrandom::Error| Error::Io { path: path.to_owned(), cause: io::Error::other(e) };
     getrandom::fill(&mut *bytes).map_err(failed)?;
     Ok(bytes)
 }

@@ -49,7 +49,7 @@ pub enum Error {
     Format(String),
     /// It does not follow from what it says it follows from.
     #[error("what it builds on does not verify: {0}; do not sign it, and ask whoever sent it for a new one")]
-    Base(#[source] trust::Error),
+    Base(trust::Error),
     /// It is no sound change of keys.
     #[error("it is not to be signed: {0}")]
     Refused(#[from] Refused),
@@ -104,7 +104,7 @@ pub enum Error {
     },
     /// What was believed here last does not agree with it.
     #[error("it is out of date, or follows another history: {0}; ask whoever sent it for a new one")]
-    Outdated(#[source] trust::Error),
+    Outdated(trust::Error),
     /// Its time is over.
     #[error(
         "{role} in it expired at {expired}; ask whoever sent it for a new one, and see that the clock here is right"
