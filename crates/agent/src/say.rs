@@ -116,7 +116,7 @@ pub(crate) fn verdict(verdict: &Verdict, chooser: Chooser, as_json: bool) -> any
             say(format_args!("{version} is newer than {channel}, which the channel has; it stays"));
         }
         Verdict::NotForPlatform { platform, platforms } => {
-            let there: Vec<_> = platforms.iter().map(|platform| platform.as_str()).collect();
+            let there: Vec<_> = platforms.iter().take(NAMED_MAX).map(|platform| platform.as_str()).collect();
             let there = if there.is_empty() { "nothing".to_owned() } else { there.join(", ") };
             say(format_args!("the channel has nothing for {platform}; it has {there}"));
         }

@@ -24,6 +24,12 @@ const STOLEN: &str = " (a stolen server looks like this)";
 /// The most live releases that an error names.
 const LIVE_NAMED_MAX: usize = 20;
 
+/// The most channels that an error names.
+const CHANNELS_NAMED_MAX: usize = 10;
+
+/// The longest reason that an error gives, in characters: part of it may be a stranger's text.
+const REASON_LEN_MAX: usize = 300;
+
 /// Why a check came to no verdict.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -67,7 +73,7 @@ pub enum Error {
     OtherChannel {
         /// The release.
         name: Box<ReleaseName>,
-        /// The channels that it is for.
+        /// The channels that it is for; at most ten.
         allowed: Vec<String>,
         /// The channel that this device follows.
         channel: ChannelName,
@@ -88,6 +94,13 @@ fn what_is(live: &[ReleaseName]) -> String {
         0 => ": the publisher lists no release for this platform".to_owned(),
         len if len > names.len() => format!("; live are {}, and {} more", names.join(", "), len - names.len()),
         _ => format!("; live: {}", names.join(", ")),
+    }
+}
+
+fn shortened(reason: &str) -> String {
+    match reason.char_indices().nth(REASON_LEN_MAX) {
+        Some((at, _)) => format!("{}...", &reason[..at]),
+        None => reason.to_owned(),
     }
 }
 
@@ -302,7 +315,7 @@ pub(crate) fn check_for(
     let (release, document) = read_release(&trusted, &name, place, kept)?;
     match &release.channels {
         Some(allowed) if !allowed.contains(asker.channel) => {
-            let allowed = allowed.iter().map(ToString::to_string).collect();
+            let allowed = allowed.iter().take(CHANNELS_NAMED_MAX).map(ToString::to_string).collect();
             Err(Error::OtherChannel { name: Box::new(name), allowed, channel: asker.channel.clone() })
         }
         _ => Ok(Verdict::Available(Update::new(release, document, Chooser::Person))),
@@ -341,10 +354,11 @@ pub(crate) fn choose(trusted: &Trusted, asker: Asker<'_>) -> Result<Pick, Error>
     let target = targets.and_then(|targets| targets.get(&Channel::target_path(asker.channel)));
     let Some(custom) = target.and_then(|target| target.custom.clone()) else {
         let names = targets.into_iter().flat_map(|targets| targets.keys());
-        let channels = names.filter_map(|path| path.strip_prefix("channels/")).take(10).map(str::to_owned).collect();
+        let names = names.filter_map(|path| path.strip_prefix("channels/")?.parse::<ChannelName>().ok());
+        let channels = names.take(CHANNELS_NAMED_MAX).map(String::from).collect();
         return Err(Error::NoChannel { channel: asker.channel.clone(), channels });
     };
-    let fail = |reason: String| Error::Channel { channel: asker.channel.clone(), reason };
+    let fail = |reason: String| Error::Channel { channel: asker.channel.clone(), reason: shortened(&reason) };
     let document: Channel = serde_json::from_value(custom).map_err(|error| fail(error.to_string()))?;
     if document.format != 1 {
         return Err(fail(format!("format {} is newer than this program: update it", document.format)));
@@ -359,7 +373,7 @@ fn read_release(
     place: Place<'_>,
     kept: &mut Kept<'_>,
 ) -> Result<(Release, Vec<u8>), Error> {
-    let fail = |reason: &str| Error::Release { name: name.clone(), reason: reason.to_owned() };
+    let fail = |reason: &str| Error::Release { name: name.clone(), reason: shortened(reason) };
     let targets = trusted.targets(&Role::Targets).map(|targets| &targets.targets);
     let target = targets.and_then(|targets| targets.get(&name.target_path()));
     // Only the publisher says what exists: a channel that points elsewhere is not followed.
@@ -390,6 +404,13 @@ fn read_release(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_strangers_text_is_cut() {
+        assert_eq!(shortened("short"), "short");
+        let cut = shortened(&"\u{fc}".repeat(10_000));
+        assert_eq!(cut.chars().count(), REASON_LEN_MAX + 3);
+    }
 
     #[test]
     fn savings_are_never_overstated() {
