@@ -161,8 +161,11 @@ fn the_walk_through_is_true() {
         value("/usr/local/bin/updraft", text(&Path::new(env!("CARGO_BIN_EXE_updraft")).canonicalize().unwrap())),
         value("http://127.0.0.1:8080", server.url.clone()),
         value("Updraft 0.1.0", concat!("Updraft ", env!("CARGO_PKG_VERSION"))),
+        value("updraft 0.1.0", concat!("updraft ", env!("CARGO_PKG_VERSION"))),
         value("linux-x86_64", Platform::this().to_string()),
         varying("2026-01-15"),
+        varying("2031-01-14"),
+        varying("2036-01-13"),
         varying("2036-01-13, as before"), // but not around midnight
         varying("2031-01-14, as before"),
         varying("2036-01-13"),
