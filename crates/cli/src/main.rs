@@ -100,9 +100,12 @@ fn of_base(error: &base::Error) -> Exit {
 fn of_proposal(error: &root::ProposalError) -> Exit {
     use root::ProposalError as E;
     match error {
-        E::Base(_) | E::Stranger { .. } | E::Damaged { .. } | E::Outdated(_) | E::OtherApp { .. } | E::OtherRoot { .. } => {
-            Exit::Verification
-        }
+        E::Base(_)
+        | E::Stranger { .. }
+        | E::Damaged { .. }
+        | E::Outdated(_)
+        | E::OtherApp { .. }
+        | E::OtherRoot { .. } => Exit::Verification,
         E::Unpinned { .. } => Exit::Usage,
         E::Expired { .. } => Exit::Stale,
         _ => Exit::Error,
