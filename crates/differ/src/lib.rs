@@ -3,10 +3,10 @@
 //! The work is done in memory, on a publisher's machine or in a child process of the server; nothing of this crate is ever
 //! shipped inside somebody's app.
 //!
-//! - [`suffix`]: every place of the old image, sorted, so that the longest match is found;
-//! - [`matcher`]: which of them to copy from;
-//! - [`encode`]: instructions as streams, compressed in the way that is smallest;
-//! - [`mod@make`]: from files to a patch that was proven.
+//! - `suffix`: every place of the old image, sorted, so that the longest match is found;
+//! - `matcher`: which of them to copy from;
+//! - `encode`: instructions as streams, compressed in the way that is smallest;
+//! - `make`: from files to a patch that was proven.
 #![forbid(unsafe_code)]
 
 mod encode;
