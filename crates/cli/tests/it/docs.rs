@@ -29,6 +29,7 @@ const IN_PASSING: &[&str] = &[
     "HOME/downloads/tree",
     "HOME/journal",
     "HOME/older/",
+    "HOME/slot/held",
     "HOME/stage/",
     "HOME/stage/backup/{file}",
     "HOME/stage/new/{number}",
