@@ -114,7 +114,12 @@ fn rotated_keys_publish_and_devices_follow() {
 
     let dry = scene.run(&["rotate", "--app", "demo", "--dry-run"]).ok();
     assert!(dry.out.contains("a new key would take the place"), "{}", dry.out);
-    assert_eq!((scene.show(), names(&scene.keys(), ".pem").len()), (before.clone(), 2));
+    // All but the days that are left, of which one may be over by now.
+    let still = scene.show();
+    for name in ["root", "targets", "timestamp"] {
+        assert_eq!(fingerprints(&still, name), fingerprints(&before, name));
+    }
+    assert_eq!((&still["root_version"], names(&scene.keys(), ".pem").len()), (&1.into(), 2));
 
     // Nobody says whether the new ones are to be locked, and there is no terminal to ask on.
     scene.run(&["rotate", "--app", "demo"]).fails(1, "a passphrase is needed");
