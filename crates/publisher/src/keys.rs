@@ -11,9 +11,10 @@
 //! trusted/                    what was believed last: the memory that notices a server that goes back in time
 //! ```
 //!
-//! A key file is never overwritten, except that [`Keystore::copy_from`] locks one that is the same key, and nothing here is ever half written: files are finished under another name, and
-//! take their place in one step. Which of the keys count is nobody's word but the root's, so what lies here may be more
-//! than what signs, or less. Passphrases come in through [`Passphrases`]; they are read from nowhere.
+//! A key file is never overwritten, except that [`Keystore::copy_from`] locks one that holds the same key. Nothing here is
+//! ever half written: files are finished under another name, and take their place in one step. Which of the keys count is
+//! nobody's word but the root's, so what lies here may be more than what signs, or less. Passphrases come in through
+//! [`Passphrases`]; they are read from nowhere.
 
 mod disk;
 mod held;
