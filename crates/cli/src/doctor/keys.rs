@@ -85,15 +85,19 @@ fn of_held(app: &AppName, root: &Root, first: &Root, held: &[Held]) -> Line {
             (true, false) => "some locked",
         };
         let state = match (here.len(), signers.keys.len(), signers.threshold) {
-            (0, 1, _) => format!("{name} is not here"),
-            (1, 1, _) => format!("{name} is here ({lock})"),
-            (0, all, needed) => format!("{name}: none of {all} here, {needed} must sign"),
-            (some, all, needed) => format!("{name}: {some} of {all} here ({lock}), {needed} must sign"),
+            (0, 1, _) => "not here".to_owned(),
+            (1, 1, _) => format!("here ({lock})"),
+            (0, all, needed) => format!("none of {all} here, {needed} must sign"),
+            (some, all, needed) => format!("{some} of {all} here ({lock}), {needed} must sign"),
         };
         (here.len(), state)
     };
     let ((roots, root_state), (targets, targets_state)) = (of(KeyName::Root), of(KeyName::Targets));
-    let state = format!("{root_state}; {targets_state}");
+    let state = if root_state == targets_state {
+        format!("root and targets: {root_state}")
+    } else {
+        format!("root: {root_state}; targets: {targets_state}")
+    };
     if roots + targets == 0 && !held.is_empty() {
         return Line::new(Level::Warning, THING, format!("root {} names none of those that are here", root.version))
             .remedy(format!(
@@ -146,14 +150,14 @@ mod tests {
         let line = said(&first, &both);
         assert_eq!(
             (line.level, line.state.as_str()),
-            (Level::Ok, "root is here (no passphrase); targets is here (locked)")
+            (Level::Ok, "root: here (no passphrase); targets: here (locked)")
         );
-        assert_eq!(said(&first, &both[1..]).state, "root is not here; targets is here (locked)");
-        assert_eq!(said(&first, &[]).state, "root is not here; targets is not here");
+        assert_eq!(said(&first, &both[1..]).state, "root: not here; targets: here (locked)");
+        assert_eq!(said(&first, &[]).state, "root and targets: not here");
         let several = [held(root_key, Some(1), false), held(root_key, Some(3), true)];
         assert_eq!(
             said(&root(2, &[1, 3, 4], 5), &several).state,
-            "root: 2 of 3 here (some locked), 3 must sign; targets is not here"
+            "root: 2 of 3 here (some locked), 3 must sign; targets: not here"
         );
         let line = said(&root(3, &[7], 8), &both);
         assert_eq!((line.level, line.state.as_str()), (Level::Warning, "root 3 names none of those that are here"));

@@ -9,9 +9,13 @@ use updraft_core::api::{Health, Level};
 
 /// Columns for the word that says how pressing something is, and for the thing.
 const LEVEL_LEN: usize = 8;
-const THING_LEN: usize = 12;
+const THING_LEN: usize = 13;
 /// Where a line is broken on a terminal, which has at least as many; what comes after it is indented under what came before.
 const WIDTH: usize = 80;
+/// Where a state begins.
+const INDENT: usize = 2 + LEVEL_LEN + 1 + THING_LEN + 1;
+/// Where what is too long for its place begins.
+const INDENT_LEAST: usize = 4;
 
 /// Everything that was found.
 #[derive(Debug, Default, Serialize)]
@@ -166,13 +170,19 @@ impl Style {
             let said = printable(&format!("{state}{remedy}"));
             return writeln!(text, "  {word} {thing} {said}").expect(INFALLIBLE);
         }
-        let indent = 2 + LEVEL_LEN + 1 + THING_LEN + 1;
-        let mut rows = wrap(state, WIDTH - indent).into_iter().map(|row| printable(&row));
-        writeln!(text, "  {word} {thing} {}", rows.next().unwrap_or_default()).expect(INFALLIBLE);
+        let width = WIDTH - INDENT;
+        let mut rows = wrap(state, width).into_iter();
+        let first = printable(&rows.next().unwrap_or_default());
+        writeln!(text, "  {word} {thing} {first}").expect(INFALLIBLE);
+        let mut under = |row: &str, painted: String| {
+            // A long command would be broken by the terminal, and copied so.
+            let indent = if row.chars().count() > width { INDENT_LEAST } else { INDENT };
+            writeln!(text, "{:indent$}{painted}", "").expect(INFALLIBLE);
+        };
+        rows.for_each(|row| under(&row, printable(&row)));
         let paint = if *level == Level::Ok { Paint::Faint } else { Paint::Bold };
-        let remedy = remedy.iter().flat_map(|remedy| wrap(remedy, WIDTH - indent));
-        let remedy = remedy.map(|row| self.paint(paint, &row));
-        rows.chain(remedy).for_each(|row| writeln!(text, "{:indent$}{row}", "").expect(INFALLIBLE));
+        let remedy = remedy.iter().flat_map(|remedy| wrap(remedy, width));
+        remedy.for_each(|row| under(&row, self.paint(paint, &row)));
     }
 }
 
@@ -238,15 +248,25 @@ mod tests {
         let report = report(vec![line]);
         assert_eq!(
             report.text(plain(false)),
-            "app demo\n  warning  targets      ends in 12 days; run `updraft keys renew`\n\n1 thing needs somebody"
+            "app demo\n  warning  targets       ends in 12 days; run `updraft keys renew`\n\n1 thing needs somebody"
         );
         assert_eq!(
             report.text(plain(true)),
-            "app demo\n  warning  targets      ends in 12 days\n\
-             \x20                       run `updraft keys renew`\n\n1 thing needs somebody"
+            "app demo\n  warning  targets       ends in 12 days\n\
+             \x20                        run `updraft keys renew`\n\n1 thing needs somebody"
         );
         let coloured = report.text(Style { is_terminal: true, is_coloured: true });
         assert!(coloured.contains("\u{1b}[33mwarning \u{1b}[0m"), "{coloured:?}");
+    }
+
+    #[test]
+    fn a_long_command_gets_all_the_room_that_there_is() {
+        let command = format!("`updraft keys move --data /{}`", "x".repeat(50));
+        let line = Line::new(Level::Notice, "keys", "here").remedy(format!("run {command} there"));
+        let text = report(vec![line]).text(plain(true));
+        let rows: Vec<&str> = text.lines().skip(2).take(3).collect();
+        let indent = " ".repeat(INDENT);
+        assert_eq!(rows, [format!("{indent}run"), format!("    {command}"), format!("{indent}there")]);
     }
 
     #[test]

@@ -72,26 +72,26 @@ fn a_page_on_which_all_is_well() {
     let home = tempfile::tempdir().unwrap();
     let server = scene(home.path());
     let said = run(&mut of_server(&server)).ok();
-    let version = format!("  ok       reachable    updraft {}, ready for devices", env!("CARGO_PKG_VERSION"));
+    let version = format!("  ok       reachable     updraft {}, ready for devices", env!("CARGO_PKG_VERSION"));
     page(
         &said,
         &[
             &format!("server {}", server.url),
             &version,
-            "  ok       clock        the same as here",
-            "  ok       token        accepted",
+            "  ok       clock         the same as here",
+            "  ok       token         accepted",
             "app demo",
-            "  ok       channels     89 days left, renewed by the server",
-            "  ok       timestamp    23 hours left, renewed by the server",
-            "  ok       online key   on the server",
-            "  ok       trust        verified as a device does, up to root 1",
-            "  ok       your keys    root is here (no passphrase); targets is here (no passphrase)",
+            "  ok       channels      89 days left, renewed by the server",
+            "  ok       timestamp     23 hours left, renewed by the server",
+            "  ok       online key    on the server",
+            "  ok       trust         verified as a device does, up to root 1",
+            "  ok       your keys     root and targets: here (no passphrase)",
             "all is well",
         ],
     );
     for (role, left) in [("root", "10 years"), ("targets", "5 years")] {
         let (start, command) =
-            (format!("  ok       {role:12} {left} left"), format!("`updraft keys renew {role} --app demo`"));
+            (format!("  ok       {role:13} {left} left"), format!("`updraft keys renew {role} --app demo`"));
         let found = said.out.lines().find(|line| line.starts_with(&start)).unwrap_or_else(|| panic!("{}", said.out));
         assert!(found.contains(&command), "{found}");
     }
@@ -131,7 +131,7 @@ fn a_server_that_is_not_there_ends_with_30() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let said = run(doctor(home.path()).args(["--server", &format!("http://127.0.0.1:{port}")]));
     assert_eq!(said.code, 30, "{}", said.out);
-    assert!(said.out.contains("broken   reachable    it cannot be reached: "), "{}", said.out);
+    assert!(said.out.contains("broken   reachable     it cannot be reached: "), "{}", said.out);
     // Somebody has the directory, and nobody listens.
     let server = Server::start(home.path(), &[]);
     fs::write(home.path().join("data/address"), format!("127.0.0.1:{port}\n")).unwrap();
@@ -168,7 +168,7 @@ fn a_directory_is_looked_at_while_its_server_is_stopped() {
     let renew = format!("`updraft keys renew targets --app files --keys {}`", keys.display());
     let said = run(of_data(home.path()).args(["--app", "files"])).ok();
     assert!(said.out.contains(&renew), "{}", said.out);
-    page(&said, &["  ok       your keys    root is here (no passphrase); targets is here (no passphrase)"]);
+    page(&said, &["  ok       your keys     root and targets: here (no passphrase)"]);
 
     let set = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     for (path, mode, good, thing) in [
@@ -216,8 +216,15 @@ fn a_server_that_went_back_is_not_believed() {
 /// with the terminal.
 fn far_away() -> String {
     let at = Timestamp::now().checked_add(jiff::SignedDuration::from_hours(25)).unwrap();
-    let role = |name: &str, by: &str, level: &str| json!({ "role": name, "renewed_by": by, "expires": at, "seconds_left": 5 * 86_400, "level": level });
-    let finding = |level: &str, kind: &str, app: &str, role: Value, what: &str| json!({ "level": level, "kind": kind, "app": app, "role": role, "what": what, "remedy": format!("mend {kind}") });
+    let left = 5 * 86_400;
+    let role = |name: &str, by: &str, level: &str| {
+        let value = json!({ "role": name, "renewed_by": by, "expires": at, "seconds_left": left, "level": level });
+        value
+    };
+    let finding = |level: &str, kind: &str, app: &str, role: Value, what: &str| {
+        let remedy = format!("mend {kind}");
+        json!({ "level": level, "kind": kind, "app": app, "role": role, "what": what, "remedy": remedy })
+    };
     let health = json!({
         "type": "not-ready", "title": "x", "status": 503, "detail": "x",
         "ready": false, "level": "broken", "at": at,
@@ -273,19 +280,23 @@ fn every_level_has_its_line() {
     page(
         &said,
         &[
-            "  broken   reachable    updraft 9.9.9, not ready for devices; see what is said of the apps",
-            "  broken   state        it cannot be served\u{fffd}[2J; mend broken",
-            "  notice   root         ends in 20 days; mend ends",
-            "  urgent   targets      ends in 5 days; mend ends",
-            "  ok       channels     5 days left, renewed by the server",
-            "  warning  snapshot     is late; mend late",
-            "  expired  timestamp    ended 2 hours ago; mend late",
-            "  ok       online key   on the server; 7 renewals failed since it was started",
-            "  warning  server       something of a later version; mend comet",
+            "  broken   reachable     updraft 9.9.9, not ready for devices; see what is said of the apps",
+            "  broken   state         it cannot be served\u{fffd}[2J; mend broken",
+            "  notice   root          ends in 20 days; mend ends",
+            "  urgent   targets       ends in 5 days; mend ends",
+            "  ok       channels      5 days left, renewed by the server",
+            "  warning  snapshot      is late; mend late",
+            "  expired  timestamp     ended 2 hours ago; mend late",
+            "  ok       online key    on the server; 7 renewals failed since it was started",
+            "  warning  server        something of a later version; mend comet",
             "7 things need somebody",
         ],
     );
-    assert!(said.out.contains("  broken   clock        24 hours ahead of this machine's; set the one"), "{}", said.out);
+    assert!(
+        said.out.contains("  broken   clock         24 hours ahead of this machine's; set the one"),
+        "{}",
+        said.out
+    );
     let lonely = run(doctor(home.path()).args(["--server", &url, "--app", "late", "--json"]));
     assert_eq!(lonely.json()["health"]["apps"].as_array().unwrap().len(), 1);
 }
