@@ -1,8 +1,9 @@
 //! JSON as metadata needs it: strict to read, canonical to sign.
 //!
 //! Two readers that disagree about a document are a hole in a signature scheme, so [`parse`] refuses what readers
-//! disagree about: duplicate keys, numbers that are not integers of at most 53 bits; and what costs more to read than it is
-//! worth: nesting past [`crate::limits::JSON_DEPTH_MAX`], more values than [`crate::limits::JSON_VALUES_MAX`]. [`canonical`] writes OLPC canonical JSON, the form that TUF signs.
+//! disagree about: duplicate keys, and numbers that are not integers of at most 53 bits. It refuses what costs more to read
+//! than it is worth: nesting past [`JSON_DEPTH_MAX`], more values than [`JSON_VALUES_MAX`]. [`canonical`] writes OLPC
+//! canonical JSON, the form that TUF signs.
 
 use std::cell::Cell;
 use std::fmt;
