@@ -264,7 +264,7 @@ pub(super) async fn swap_head(
 }
 
 /// Refuses to go on from versions after which there are none: numbers in metadata have 53 bits.
-fn countable(base: &View) -> Result<(), Error> {
+pub(super) fn countable(base: &View) -> Result<(), Error> {
     let roles = [
         (Role::Timestamp, base.timestamp.version),
         (Role::Snapshot, base.snapshot.version),

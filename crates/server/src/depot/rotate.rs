@@ -28,6 +28,7 @@ use super::sign::{File, Numbering, Signer, is_used_up};
 use super::slot::Slot;
 use super::verify::{self, Expiry};
 use super::{Depot, Error, View, blocking, detached};
+use crate::store::Store;
 
 /// How often what was announced is tried to be completed before it is left to whoever comes next.
 const COMPLETIONS: usize = 3;
@@ -79,7 +80,7 @@ impl Depot {
     async fn rotate_in_turn(&self, slot: &Slot, next: &api::NextRoot, now: Timestamp) -> Result<api::Committed, Error> {
         let mut view = self.newest_in_turn(slot).await?;
         for _ in 0..TRIES {
-            if counts(&view, next) {
+            if counts(&self.inner.store, &view, next).await? {
                 return Ok(view.committed());
             }
             let plan = plan(&view, next, now)?;
@@ -116,6 +117,9 @@ impl Depot {
             channels: is_replaced.then(|| base.channels.clone()),
             ..Change::none(base, Expiry::Checked(now))
         };
+        if signer.numbering == Numbering::Onward {
+            commit::countable(base)?;
+        }
         let files = self.write_files(base, &change, &signer).await?;
 
         // Whatever happens after this swap, the rotation takes place.
@@ -193,17 +197,21 @@ impl Depot {
 }
 
 /// Whether this was committed already, by a try whose answer was lost.
-fn counts(view: &View, next: &api::NextRoot) -> bool {
-    let has = |file: MetadataFile, text: &str| {
-        view.metadata.get(&layout::metadata(&view.name, &file)).is_some_and(|bytes| bytes == text.as_bytes())
-    };
+async fn counts(store: &Store, view: &View, next: &api::NextRoot) -> Result<bool, Error> {
+    let key = |file: MetadataFile| layout::metadata(&view.name, &file);
+    let has = |file, text: &str| view.metadata.get(&key(file)).is_some_and(|bytes| bytes == text.as_bytes());
+    if !(1..=view.root.version).any(|version| has(MetadataFile::Root(version), &next.root)) {
+        return Ok(false);
+    }
     // With the root came its targets; others may have followed those.
-    let targets = |text: &String| {
-        let is_before = version_of(text, METADATA_LEN_MAX).is_ok_and(|version| version < view.targets.version);
-        is_before || has(MetadataFile::Versioned(Role::Targets, view.targets.version), text)
-    };
-    let root = (1..=view.root.version).any(|version| has(MetadataFile::Root(version), &next.root));
-    root && next.targets.as_ref().is_none_or(targets)
+    let Some(targets) = &next.targets else { return Ok(true) };
+    match version_of(targets, METADATA_LEN_MAX) {
+        Ok(version) if version < view.targets.version => {
+            let there = store.read(&key(MetadataFile::Versioned(Role::Targets, version)), METADATA_LEN_MAX).await?;
+            Ok(there.is_some_and(|(bytes, _)| bytes == targets.as_bytes()))
+        }
+        _ => Ok(has(MetadataFile::Versioned(Role::Targets, view.targets.version), targets)),
+    }
 }
 
 /// Decides what `next` comes to on top of `view`.

@@ -152,6 +152,14 @@ async fn everything_can_be_rotated_at_once_and_again() {
     // The answer was lost: the same again is success, also when others came after it.
     publish_with(&depot, "2.0.0", &new_targets(), clock::now()).await.unwrap();
     assert_eq!(depot.rotate(&app(), &NextRoot { base: 3, ..next.clone() }, clock::now()).await.unwrap().targets, 5);
+    // But not with other targets than those that came with it, however low their version is.
+    for version in [3, 4] {
+        let mut other = next_targets(&view);
+        other.version = version;
+        let other = NextRoot { targets: Some(signed_by_targets(other)), ..next.clone() };
+        let error = depot.rotate(&app(), &other, clock::now()).await.unwrap_err();
+        assert!(matches!(error, Error::Conflict(_)), "{version}: {error}");
+    }
     let view = depot.view(&app()).unwrap();
     // The next one: only the root key again, without targets.
     let third = Draft { root_signers: vec![new_root(), keys::root()], ..Draft::of(&view) };
@@ -270,6 +278,12 @@ async fn what_a_thief_of_the_online_key_drove_to_the_end_begins_anew() {
                 assert!(error.to_string().contains("updraft keys replace-online"), "{error}");
             }
             other => panic!("{other:?}"),
+        }
+        if has_old_key {
+            // Nor by a rotation that keeps the key.
+            let keeps = root_rotation(&depot.view(&app()).unwrap()).signed();
+            let error = depot.rotate(&app(), &keeps, clock::now()).await.unwrap_err();
+            assert!(matches!(error, Error::Refused(_)) && error.to_string().contains("replace-online"), "{error}");
         }
 
         let next = online_rotation(&depot).await.signed();
