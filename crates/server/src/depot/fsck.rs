@@ -197,16 +197,29 @@ impl Check<'_> {
         let _turn = slot.turn.lock().await;
         let Ok(view) = self.depot.newest_in_turn(&slot).await else { return Ok(()) };
         let (store, key) = (&self.depot.inner.store, layout::metadata(app, &MetadataFile::Timestamp));
-        let there = store.read(&key, TIMESTAMP_LEN_MAX).await.ok().flatten();
-        if there.is_some_and(|(bytes, _)| bytes == view.head.timestamp) {
+        let read = async || store.read(&key, TIMESTAMP_LEN_MAX).await;
+        let is_it = |(bytes, _): (Bytes, _)| bytes == view.head.timestamp;
+        let there = read().await;
+        let is_unreadable = there.is_err();
+        if there.is_ok_and(|there| there.is_some_and(is_it)) {
             return Ok(());
         }
         let mended = if self.repair == Repair::WhatCanBe {
-            store.delete(&key).await?;
-            self.depot.publish_timestamp(&view).await;
-            "; it was written anew"
+            let write = async {
+                // What can be read is swapped out, so that at no moment there is none.
+                if is_unreadable {
+                    store.delete(&key).await?;
+                }
+                load::copy_timestamp(store, app, &view.head, &view.tag).await?;
+                Ok::<_, Error>(read().await?.is_some_and(is_it))
+            };
+            match write.await {
+                Ok(true) => "; it was written anew".to_owned(),
+                Ok(false) => "; another process changes the app at this moment, check again".to_owned(),
+                Err(error) => format!("; it could not be written anew: {error}"),
+            }
         } else {
-            "; `updraft fsck --repair` writes it anew"
+            "; `updraft fsck --repair` writes it anew".to_owned()
         };
         self.problem(format!("{key} is not the timestamp of the head{mended}"));
         Ok(())

@@ -7,6 +7,8 @@ use updraft_core::layout;
 use updraft_core::tree::stored::Encoding;
 use updraft_core::trust::{MetadataFile, Role};
 use updraft_server::depot::Repair;
+use updraft_server::store::Kind;
+use updraft_server::store::faulty::Fault;
 use updraft_testkit::clock;
 
 use super::depot_support::*;
@@ -87,6 +89,27 @@ async fn derived_files_are_written_anew() {
     assert_eq!(report.problems.len(), 4, "the snapshot twice, as an object and as a copy: {report:?}");
     assert_sound(&depot).await;
     Device::default().refresh(&store, clock::now()).await;
+}
+
+/// The story: the file was deleted first, and a disk that was full then left none; the report said that all was well.
+#[tokio::test]
+async fn a_timestamp_that_cannot_be_written_stays_and_is_not_called_mended() {
+    let (store, online) = with_one_release().await;
+    let full = with_fault(&store, Fault::Refuses(1, Kind::Full));
+    let depot = open(&full, &online, clock::now()).await;
+    let timestamp = layout::metadata(&app(), &MetadataFile::Timestamp);
+    store.put(&timestamp, "{}".into()).await.unwrap();
+    for (expected, left) in [("could not be written anew: ", true), ("it was written anew", false)] {
+        let report = depot.fsck(Repair::WhatCanBe).await.unwrap();
+        let said = |p: &String| p.contains("timestamp.json") && p.contains(expected);
+        assert!(matches!(&report.problems[..], [one] if said(one)), "{expected}: {report:?}");
+        let there = store.read(&timestamp, 1 << 20).await.unwrap().expect("at no moment there is none").0;
+        assert_eq!(there == "{}", left, "{expected}");
+    }
+    // Longer than anybody reads.
+    store.put(&timestamp, vec![b' '; 1 << 20].into()).await.unwrap();
+    depot.fsck(Repair::WhatCanBe).await.unwrap();
+    assert_sound(&depot).await;
 }
 
 /// The story: an impatient operator asked for a check again and again. Each asking read the whole store, all at once.
