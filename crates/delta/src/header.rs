@@ -14,9 +14,10 @@
 
 use crate::error::Error;
 use crate::limits::{BASES_MAX, HEADER_LEN_MAX, IMAGE_LEN_MAX, OUTPUTS_MAX, STREAMS_MAX};
+use crate::parts::{byte, image_len, list, name, number};
 use crate::predict::Prediction;
 use crate::read_at::ReadAt;
-use crate::stream::{Coder, Kind, Stream};
+use crate::stream::Stream;
 use crate::varint;
 
 /// The first bytes of every patch, but for the format behind them.
@@ -143,9 +144,7 @@ impl Header {
                 return Err(Error::Limit { what, found: len, max: IMAGE_LEN_MAX });
             }
         }
-        let mut kinds: Vec<Kind> = header.streams.iter().map(|stream| stream.kind).collect();
-        kinds.dedup();
-        if kinds.len() != header.streams.len() || !kinds.is_sorted() {
+        if !header.streams.is_sorted_by(|one, next| one.kind < next.kind) {
             return Err(Error::format("its streams are not in order"));
         }
         Ok(header)
@@ -181,74 +180,12 @@ pub fn parse_prefix(prefix: &[u8; PREFIX_LEN]) -> Result<(u64, u64), Error> {
     Ok((len, u64::from_le_bytes(total.try_into().expect("8 of 20 bytes"))))
 }
 
-fn name(rest: &mut &[u8]) -> Result<[u8; 32], Error> {
-    let (name, behind) = rest.split_first_chunk().ok_or_else(|| Error::format("its header ends too early"))?;
-    *rest = behind;
-    Ok(*name)
-}
-
-fn number(rest: &mut &[u8]) -> Result<u64, Error> {
-    varint::read(rest).map_err(|e| Error::format(format!("its header: {e}")))
-}
-
 fn prediction(rest: &mut &[u8]) -> Result<Prediction, Error> {
     let byte = byte(rest)?;
     let known = Prediction::ALL.into_iter().find(|prediction| *prediction as u8 == byte);
     known.ok_or_else(|| Error::format(format!("it predicts copies in way {byte}, which this program does not know")))
 }
 
-/// The next byte of a header.
-pub(crate) fn byte(rest: &mut &[u8]) -> Result<u8, Error> {
-    let (byte, behind) = rest.split_first().ok_or_else(|| Error::format("its header ends too early"))?;
-    *rest = behind;
-    Ok(*byte)
-}
-
-fn image_len(rest: &mut &[u8]) -> Result<u64, Error> {
-    let found = number(rest)?;
-    let limit = Error::Limit { what: "bytes in one file", found, max: IMAGE_LEN_MAX };
-    if found > IMAGE_LEN_MAX { Err(limit) } else { Ok(found) }
-}
-
-/// A list whose length is in front. Every item takes a byte at least, so none is longer than what is left.
-fn list<T>(
-    rest: &mut &[u8],
-    what: &'static str,
-    max: usize,
-    mut item: impl FnMut(&mut &[u8]) -> Result<T, Error>,
-) -> Result<Vec<T>, Error> {
-    let found = number(rest)?;
-    if found > max as u64 {
-        return Err(Error::Limit { what, found, max: max as u64 });
-    }
-    if found > rest.len() as u64 {
-        return Err(Error::format(format!("its header ends within its {what}")));
-    }
-    (0..found).map(|_| item(rest)).collect()
-}
-
 fn sum(mut numbers: impl Iterator<Item = u64>) -> Option<u64> {
     numbers.try_fold(0_u64, u64::checked_add)
-}
-
-impl Stream {
-    fn encode(&self, out: &mut Vec<u8>) {
-        out.push(self.kind as u8);
-        self.coder.encode(out);
-        varint::write(out, self.len);
-        varint::write(out, self.coded);
-    }
-
-    fn decode(rest: &mut &[u8]) -> Result<Self, Error> {
-        let kind = Kind::decode(rest)?;
-        let coder = Coder::decode(rest)?;
-        let (len, coded) = (image_len(rest)?, number(rest)?);
-        if len == 0 || coded == 0 {
-            return Err(Error::format("it lists a stream that is empty"));
-        }
-        if matches!(coder, Coder::Raw) && len != coded {
-            return Err(Error::format("a stream that is not compressed has two lengths"));
-        }
-        Ok(Self { kind, coder, len, coded })
-    }
 }

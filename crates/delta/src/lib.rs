@@ -20,6 +20,7 @@ pub mod apply;
 pub mod error;
 pub mod header;
 pub mod limits;
+mod parts;
 pub mod predict;
 pub mod read_at;
 pub mod stream;

@@ -7,9 +7,10 @@ use std::io::{self, BufRead, Read};
 use lzma_rust2::LzmaReader;
 
 use crate::error::Error;
-use crate::header::byte;
 use crate::limits::DICT_LOG_MAX;
+use crate::parts::{byte, image_len, number};
 use crate::read_at::ReadAt;
+use crate::varint;
 
 /// Bytes of the patch that a stream reads at a time.
 const READ_LEN: usize = 16 << 10;
@@ -116,6 +117,28 @@ pub struct Stream {
     pub len: u64,
     /// Its length as it lies in the patch, in bytes.
     pub coded: u64,
+}
+
+impl Stream {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        out.push(self.kind as u8);
+        self.coder.encode(out);
+        varint::write(out, self.len);
+        varint::write(out, self.coded);
+    }
+
+    pub(crate) fn decode(rest: &mut &[u8]) -> Result<Self, Error> {
+        let kind = Kind::decode(rest)?;
+        let coder = Coder::decode(rest)?;
+        let (len, coded) = (image_len(rest)?, number(rest)?);
+        if len == 0 || coded == 0 {
+            return Err(Error::format("it lists a stream that is empty"));
+        }
+        if matches!(coder, Coder::Raw) && len != coded {
+            return Err(Error::format("a stream that is not compressed has two lengths"));
+        }
+        Ok(Self { kind, coder, len, coded })
+    }
 }
 
 /// A stream that is being read. It ends where the header says that it ends.

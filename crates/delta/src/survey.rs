@@ -1,10 +1,9 @@
 //! What a patch says of each of its outputs, without making any.
 
+use crate::apply::{Patch, Streams, pieces};
 use crate::error::Error;
 use crate::limits::PIECE_LEN;
 use crate::stream::Kind;
-
-use super::apply::{Patch, Streams, pieces};
 
 /// What one output is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
