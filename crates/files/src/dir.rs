@@ -174,6 +174,15 @@ pub struct Dir {
     path: PathBuf,
 }
 
+/// Room on a file system, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// What this process may still fill.
+    pub available: u64,
+    /// All that there is.
+    pub total: u64,
+}
+
 impl Dir {
     /// Opens the directory at `path`, following the symbolic links in `path` itself.
     ///
@@ -201,6 +210,12 @@ impl Dir {
     /// Its handle, for what works on open files: [`crate::attrs`], locks.
     pub fn as_file(&self) -> &File {
         &self.handle
+    }
+
+    /// How much room the file system has that it lies on, for whoever asks before he writes; `None` where that is not
+    /// known. It is no promise: others write too.
+    pub fn space(&self) -> Option<Space> {
+        sys::space(&self.handle)
     }
 
     /// A second handle on the same directory.

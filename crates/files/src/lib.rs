@@ -21,6 +21,6 @@ mod unprivileged;
 pub mod whole;
 pub mod write;
 
-pub use dir::{Dir, DirEntry, EntryKind, Error, Stat};
+pub use dir::{Dir, DirEntry, EntryKind, Error, Space, Stat};
 pub use index::Index;
 pub use whole::{read_bounded, write_atomic};

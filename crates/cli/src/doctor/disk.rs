@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use updraft_agent::ui::size;
 use updraft_core::api::Level;
+use updraft_files::Dir;
 use updraft_server::config::operator;
 
 use super::page::Line;
@@ -128,17 +129,9 @@ fn owner(path: &Path) -> Option<u32> {
     look(path).ok()?.owner
 }
 
-#[cfg(unix)]
 fn free_space(data: &Path) -> Option<Line> {
-    let stat = rustix::fs::statvfs(data.join("store")).ok()?;
-    let of = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
-    Some(of_space(of(stat.f_bavail), of(stat.f_blocks)))
-}
-
-/// Not known here: the disk says so itself when it is full.
-#[cfg(not(unix))]
-fn free_space(_: &Path) -> Option<Line> {
-    None
+    let space = Dir::open(&data.join("store")).ok()?.space()?;
+    Some(of_space(space.available, space.total))
 }
 
 fn of_space(free: u64, all: u64) -> Line {

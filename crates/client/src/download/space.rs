@@ -15,7 +15,7 @@ pub(super) fn check(downloads: &Dir, lacking: &[Fetch]) -> Result<(), Error> {
         return Ok(());
     }
     let needed = needed(lacking);
-    match available(downloads) {
+    match downloads.space().map(|space| space.available) {
         Some(available) if available < needed => {
             Err(Error::NoSpace { dir: downloads.path().display().to_string(), needed, available })
         }
@@ -27,18 +27,6 @@ pub(super) fn check(downloads: &Dir, lacking: &[Fetch]) -> Result<(), Error> {
 fn needed(lacking: &[Fetch]) -> u64 {
     let raw = lacking.iter().fold(SPACE_SLACK, |sum, fetch| sum.saturating_add(fetch.size));
     raw.saturating_add(lacking.iter().map(Fetch::cost).max().unwrap_or(0))
-}
-
-#[cfg(unix)]
-fn available(downloads: &Dir) -> Option<u64> {
-    let stat = rustix::fs::fstatvfs(downloads.as_file()).ok()?;
-    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
-}
-
-/// Not known here: the disk says so itself when it is full.
-#[cfg(not(unix))]
-fn available(_: &Dir) -> Option<u64> {
-    None
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use super::linux as os;
 #[cfg(target_os = "macos")]
 use super::macos as os;
-use super::{Dir, DirEntry, ENTRIES_MAX, EntryKind, Rename, Stat};
+use super::{Dir, DirEntry, ENTRIES_MAX, EntryKind, Rename, Space, Stat};
 
 pub(super) use os::{is_mount, reflink};
 
@@ -27,6 +27,12 @@ const CAREFUL: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::N
 
 pub(super) fn open_root(path: &Path) -> io::Result<File> {
     Ok(rustix::fs::open(path, DIRECTORY, Mode::empty())?.into())
+}
+
+pub(super) fn space(dir: &File) -> Option<Space> {
+    let stat = rustix::fs::fstatvfs(dir).ok()?;
+    let of = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+    Some(Space { available: of(stat.f_bavail), total: of(stat.f_blocks) })
 }
 
 pub(super) fn open_dir(dir: &Dir, at: &Path) -> io::Result<File> {

@@ -7,7 +7,7 @@ use std::io;
 use std::os::windows::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::{Dir, DirEntry, ENTRIES_MAX, EntryKind, Rename, Stat};
+use super::{Dir, DirEntry, ENTRIES_MAX, EntryKind, Rename, Space, Stat};
 
 /// `FILE_FLAG_BACKUP_SEMANTICS`: without it no directory is opened.
 const BACKUP_SEMANTICS: u32 = 0x0200_0000;
@@ -19,6 +19,11 @@ const EPOCH_STEPS: i64 = 116_444_736_000_000_000;
 pub(super) fn open_root(path: &Path) -> io::Result<File> {
     let dir = OpenOptions::new().read(true).custom_flags(BACKUP_SEMANTICS).open(path)?;
     if dir.metadata()?.is_dir() { Ok(dir) } else { Err(io::ErrorKind::NotADirectory.into()) }
+}
+
+/// Not known here: the disk says so itself when it is full.
+pub(super) fn space(_: &File) -> Option<Space> {
+    None
 }
 
 pub(super) fn open_dir(dir: &Dir, at: &Path) -> io::Result<File> {

@@ -135,7 +135,6 @@ const IO_ROOMS: &[(&str, &str)] = &[
     ("crates/client/src/install", "the installed directory"),
     ("crates/client/src/fetch", "a folder as a source"),
     ("crates/client/src/home.rs", "where DIR really is"),
-    ("crates/client/src/download/space.rs", "how much room the disk has"),
     ("crates/publisher/src/keys", "the key store"),
     ("crates/publisher/src/notes.rs", "the notes file that a person named"),
     ("crates/agent/src/commands.rs", "the root file that a person gave"),
