@@ -4,9 +4,11 @@
 //! Between files it is the same thing with one base and one output.
 
 mod apply;
+mod bases;
 mod explain;
 mod make;
 mod side;
+mod spool;
 
 use std::fs::File;
 use std::path::Path;

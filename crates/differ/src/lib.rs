@@ -15,3 +15,5 @@ mod matcher;
 mod suffix;
 
 pub use make::{Error, Made, Options, make};
+/// Most bytes of old files together, and of new ones.
+pub use suffix::TEXT_LEN_MAX as IMAGE_LEN_MAX;

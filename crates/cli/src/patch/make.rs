@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use serde::Serialize;
-use updraft_agent::ui::{Exit, saving, say, say_json};
-use updraft_differ::{Options, make};
+use updraft_agent::ui::{Exit, saving, say, say_json, size};
+use updraft_differ::{IMAGE_LEN_MAX, Options, make};
 
 use super::must_be_free;
 use super::side::{Content, Side};
@@ -25,7 +25,7 @@ struct Report {
 
 pub(super) fn run(old: &Path, new: &Path, output: &Path, json: bool) -> anyhow::Result<Exit> {
     must_be_free(output)?;
-    let (old, new) = (Side::read(old)?, Side::read(new)?);
+    let (old, new) = (must_fit(old)?, must_fit(new)?);
     let options = Options { from: *old.digest().as_bytes(), to: *new.digest().as_bytes() };
     let outputs = read(new.outputs(&old)?)?;
     let bases = read(old.bases())?;
@@ -52,6 +52,21 @@ pub(super) fn run(old: &Path, new: &Path, output: &Path, json: bool) -> anyhow::
         ));
     }
     Ok(Exit::Done)
+}
+
+/// Reads one side, unless it is more than a patch can hold.
+fn must_fit(path: &Path) -> anyhow::Result<Side> {
+    let side = Side::read(path)?;
+    let found = side.size()?;
+    if found > IMAGE_LEN_MAX as u64 {
+        bail!(
+            "{}: has {}; one patch holds {} at most: make one for each part",
+            path.display(),
+            size(found),
+            size(IMAGE_LEN_MAX as u64)
+        );
+    }
+    Ok(side)
 }
 
 fn read(contents: Vec<Content>) -> anyhow::Result<Vec<Vec<u8>>> {

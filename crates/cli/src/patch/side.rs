@@ -31,6 +31,14 @@ impl Side {
         Ok(Self::File { path: path.to_owned(), digest: digest_of(path)?.0 })
     }
 
+    /// Bytes of all its files.
+    pub(super) fn size(&self) -> anyhow::Result<u64> {
+        match self {
+            Self::File { path, .. } => Ok(fs::metadata(path).with_context(|| path.display().to_string())?.len()),
+            Self::Tree { tree, .. } => Ok(patch::contents(tree).iter().map(|file| file.size).sum()),
+        }
+    }
+
     /// The digest that names it.
     pub(super) fn digest(&self) -> Digest {
         match self {

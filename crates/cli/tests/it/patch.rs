@@ -74,3 +74,73 @@ fn what_cannot_be_done_is_said_and_nothing_is_written() {
     let left: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left.len(), 7, "nothing is left over: {left:?}");
 }
+
+#[test]
+fn a_patch_that_says_much_makes_nothing() {
+    use updraft_core::digest::Digest;
+    use updraft_delta::stream::{Coder, Kind, Stream};
+    use updraft_delta::{Base, Header, Output, Prediction, varint};
+
+    let scene = scene();
+    let dir = scene.path();
+    let old = fs::read(dir.join("old/a.txt")).unwrap();
+    let (base, huge) = (old.len() as u64, 1 << 43);
+    // It copies the file over and over: a few bytes for each round, and fewer when they are compressed.
+    let header = Header {
+        from: *Digest::of(&old).as_bytes(),
+        to: [0; 32],
+        bases: vec![Base { index: 0, len: base }],
+        outputs: vec![Output { len: huge, prediction: Prediction::Same }],
+        streams: Vec::new(),
+    };
+    let mut seek = Vec::new();
+    varint::write(&mut seek, 0);
+    let coded = [(Kind::InsertLen, seek.clone()), (Kind::CopyLen, vec![base as u8 & 0x7f]), (Kind::Seek, seek)];
+    let stream = |(kind, bytes): &(Kind, Vec<u8>)| {
+        let len = bytes.len() as u64;
+        Stream { kind: *kind, coder: Coder::Raw, len, coded: len }
+    };
+    let streams = coded.iter().map(stream).collect();
+    let mut patch = Header { streams, ..header }.encode();
+    coded.iter().for_each(|(_, bytes)| patch.extend_from_slice(bytes));
+    fs::write(dir.join("p"), patch).unwrap();
+    at(dir, "patch apply old/a.txt p -o x").fails(1, "are free");
+    assert!(!dir.join("x").exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_made_may_be_read_by_whom_the_old_one_could() {
+    use std::os::unix::fs::PermissionsExt;
+    let scene = scene();
+    let dir = scene.path();
+    let mode = |path: &str| fs::metadata(dir.join(path)).unwrap().permissions().mode() & 0o777;
+    fs::set_permissions(dir.join("old/a.txt"), fs::Permissions::from_mode(0o754)).unwrap();
+    at(dir, "patch make old/a.txt new/sub/b.txt -o p").ok();
+    at(dir, "patch apply old/a.txt p -o x").ok();
+    assert_eq!(mode("x"), 0o754);
+    at(dir, "patch make old new -o q").ok();
+    at(dir, "patch apply old q -o out").ok();
+    assert_eq!(mode("out"), mode("new"));
+}
+
+#[cfg(unix)]
+#[test]
+fn more_files_than_a_process_may_open() {
+    let scene = tempfile::tempdir().unwrap();
+    let dir = scene.path();
+    for side in ["old", "new"] {
+        fs::create_dir(dir.join(side)).unwrap();
+        for n in 0..400 {
+            let text = format!("file {n}, {}", "the same words again and again ".repeat(8));
+            let tail = if side == "new" { format!("and {}", n * 7) } else { n.to_string() };
+            fs::write(dir.join(side).join(n.to_string()), text + &tail).unwrap();
+        }
+    }
+    at(dir, "patch make old new -o p").ok();
+    let program = updraft();
+    let program = program.get_program().to_str().unwrap();
+    let limited = format!("ulimit -n 64 && exec '{program}' patch apply old p -o out");
+    run(std::process::Command::new("sh").current_dir(dir).args(["-c", &limited])).ok();
+    assert_same_tree(&dir.join("new"), &dir.join("out"));
+}
