@@ -78,6 +78,11 @@ pub fn tree(app: &AppName, digest: Digest) -> Key {
     Key::of_app(app, format_args!("trees/{digest}"))
 }
 
+/// The patch that turns one tree into another.
+pub fn patch(app: &AppName, from: Digest, to: Digest) -> Key {
+    Key::of_app(app, format_args!("patches/{from}/{to}"))
+}
+
 /// A blob.
 pub fn blob(app: &AppName, digest: Digest, encoding: Encoding) -> Key {
     let suffix = match encoding {
