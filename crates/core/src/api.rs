@@ -4,6 +4,7 @@
 //! from: the server verifies what it is given as a device would, and so does the tool.
 
 mod health;
+mod patches;
 
 use std::collections::BTreeMap;
 
@@ -18,6 +19,7 @@ use crate::release::{Notes, ReleaseName, TreeRef};
 use crate::version::Version;
 
 pub use health::{AppHealth, AppState, Finding, Health, Level, Matter, Renewer, RoleHealth, span};
+pub use patches::{Patch, PatchState, Patches};
 
 /// `POST /api/v1/apps`: wants an app of this name. Creates its online keys; the app exists once its root is there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -83,6 +83,18 @@ pub fn patch(app: &AppName, from: Digest, to: Digest) -> Key {
     Key::of_app(app, format_args!("patches/{from}/{to}"))
 }
 
+/// The two trees of the patch that lies at `key`, from which and to which; `None` for whatever else lies there.
+pub fn trees_of_patch(app: &AppName, key: &Key) -> Option<(Digest, Digest)> {
+    let (from, to) =
+        key.as_str().strip_prefix("apps/")?.strip_prefix(app.as_str())?.strip_prefix("/patches/")?.split_once('/')?;
+    Some((from.parse().ok()?, to.parse().ok()?))
+}
+
+/// Every patch of one app, for listing.
+pub fn patches_prefix(app: &AppName) -> String {
+    format!("apps/{app}/patches/")
+}
+
 /// A blob.
 pub fn blob(app: &AppName, digest: Digest, encoding: Encoding) -> Key {
     let suffix = match encoding {
@@ -201,6 +213,7 @@ mod tests {
             tree(&app(), digest),
             blob(&app(), digest, Encoding::Raw),
             blob(&app(), digest, Encoding::Zstd),
+            patch(&app(), digest, Digest::of(b"y")),
         ] {
             assert_eq!(Key::parse(key.as_str()), Some(key.clone()));
             assert_eq!(public(key.as_str()), Some(Public::Immutable(app(), key)));
@@ -209,6 +222,18 @@ mod tests {
         assert_eq!(public(first_root(&app()).as_str()), Some(Public::FirstRoot(app())));
         let timestamp = metadata(&app(), &MetadataFile::Timestamp);
         assert_eq!(public(timestamp.as_str()), Some(Public::Timestamp(app())));
+    }
+
+    #[test]
+    fn a_patch_is_known_by_its_trees() {
+        let (from, to) = (Digest::of(b"old"), Digest::of(b"new"));
+        let key = patch(&app(), from, to);
+        assert_eq!(trees_of_patch(&app(), &key), Some((from, to)));
+        assert!(key.as_str().starts_with(&patches_prefix(&app())));
+        assert_eq!(trees_of_patch(&"dem".parse().unwrap(), &key), None);
+        assert_eq!(trees_of_patch(&app(), &tree(&app(), to)), None);
+        let odd = Key::parse(&format!("apps/demo/patches/{from}/{to}/x")).unwrap();
+        assert_eq!(trees_of_patch(&app(), &odd), None);
     }
 
     #[test]

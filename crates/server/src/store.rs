@@ -14,6 +14,7 @@ mod disk;
 mod error;
 #[doc(hidden)]
 pub mod faulty;
+mod lend;
 mod local;
 mod memory;
 mod object;
@@ -35,6 +36,7 @@ use updraft_core::tree::stored::Encoding;
 #[doc(hidden)]
 pub use disk::{Probe, Step};
 pub use error::{Error, Kind};
+pub use lend::Lent;
 pub use object::{Object, READ_LEN};
 pub use partial::{PARTIAL_AGE_MAX_SECS, PARTIALS_MAX, Partial};
 pub use scratch::{Spool, SpoolWriter};
@@ -74,6 +76,11 @@ pub trait Backend: Send + Sync + fmt::Debug + 'static {
     /// At most `max` objects whose keys begin with `prefix` and come after `after`, in the byte order of their keys.
     /// Fewer than `max` means that there are no more. It may take long: never on the way to an answer for a device.
     async fn list(&self, prefix: &str, after: Option<&Key>, max: usize) -> Result<Vec<(Key, Meta)>, Error>;
+
+    /// The directory in which every object is a file at its key, where it is so.
+    fn root(&self) -> Option<&Path> {
+        None
+    }
 }
 
 /// Which state of an object somebody has seen. Opaque: a backend's own word, to be compared by that backend only.

@@ -166,6 +166,8 @@ pub enum Matter {
     PublisherKeys,
     /// The folder has not been published yet.
     Unpublished,
+    /// Patches cannot be made: updates are larger than they need be.
+    Patches,
     /// The app cannot be served.
     Broken,
     /// Something that this version does not know.

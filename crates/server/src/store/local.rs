@@ -138,6 +138,10 @@ impl Backend for Local {
         let (inner, prefix, after) = (Arc::clone(&self.0), prefix.to_owned(), after.cloned());
         blocking(move || walk::list(&inner.root, &prefix, after.as_ref(), max)).await
     }
+
+    fn root(&self) -> Option<&Path> {
+        Some(&self.0.root)
+    }
 }
 
 impl Inner {

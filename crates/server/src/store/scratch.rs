@@ -78,7 +78,9 @@ impl Scratch {
         let spool = self.dir()?.join("spool");
         for entry in fs::read_dir(&spool).map_err(|e| Error::io(&spool, e))? {
             let path = entry.map_err(|e| Error::io(&spool, e))?.path();
-            self.disk.remove(&path).map_err(|e| Error::io(&path, e))?;
+            // A directory is what was lent to another process.
+            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { self.disk.remove(&path) };
+            removed.map_err(|e| Error::io(&path, e))?;
         }
         Ok(())
     }
@@ -121,6 +123,17 @@ impl SpoolWriter {
     /// Appends all of `bytes`.
     pub fn append(&mut self, bytes: &[u8]) -> Result<(), Error> {
         self.write_all(bytes).map_err(|e| Error::io(&self.spool.path, e))
+    }
+
+    /// A handle by which another process may write it in our place, before [`Self::finish_lent`].
+    pub fn lend(&self) -> Result<File, Error> {
+        self.file.try_clone().map_err(|e| Error::io(&self.spool.path, e))
+    }
+
+    /// Makes durable what another process has written.
+    pub fn finish_lent(mut self) -> Result<Spool, Error> {
+        self.spool.len = self.file.metadata().map_err(|e| Error::io(&self.spool.path, e))?.len();
+        self.finish()
     }
 
     /// Makes its bytes durable. Blocks until the disk has them.
