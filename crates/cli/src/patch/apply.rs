@@ -1,7 +1,7 @@
 //! `patch apply OLD PATCH -o NEW`: nothing is at NEW before all of it is right.
 //!
 //! A patch of a few bytes may say that it makes terabytes. So what it says is compared with the room on the disk before
-//! anything is written, and for a tree with the tree document, which comes out first, before anything else does.
+//! anything is written, and for a tree with the document, which comes out first, before anything else does.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -12,8 +12,9 @@ use anyhow::{Context, bail};
 use updraft_agent::ui::{Exit, say, size};
 use updraft_core::digest::Digest;
 use updraft_core::limits::TREE_LEN_MAX;
-use updraft_core::tree::{Tree, codec, patch};
-use updraft_delta::{Header, Output, Patch, ReadAt};
+use updraft_core::tree::Tree;
+use updraft_core::tree::patch::Masked;
+use updraft_delta::{Header, Patch, ReadAt};
 use updraft_files::{Dir, write};
 
 use super::bases::Bases;
@@ -73,7 +74,7 @@ fn to_file(patch: &Patch<'_>, bases: &[&dyn ReadAt], old: &Path, to: (&Path, &Pa
     if count != 1 {
         bail!("the patch makes {count} files; apply it to a directory");
     }
-    let mut spool = Spool::new(parent, &|_, _| Ok(()))?;
+    let mut spool = Spool::new(parent, &|_| Ok(()))?;
     patch.apply(bases, &mut spool)?;
     let file = spool.into_file();
     let (digest, len) = digest_of(file.path())?;
@@ -95,20 +96,15 @@ fn to_dir(
     if header.outputs.first().is_none_or(|document| document.len > TREE_LEN_MAX) {
         bail!("the patch carries no tree document; apply it to a file");
     }
-    let check = |index: usize, document: &Part<'_>| match index {
-        1 => {
-            tree_of(document, header).and_then(|tree| must_lack(&tree, old, &header.outputs)).map_err(io::Error::other)
-        }
-        _ => Ok(()),
-    };
+    let check = |document: &Part<'_>| masked(document, old, header).map(drop).map_err(io::Error::other);
     let mut spool = Spool::new(parent, &check)?;
     patch.apply(bases, &mut spool)?;
-    let tree = tree_of(&spool.part(0)?, header)?;
-    must_lack(&tree, old, &header.outputs)?;
+    let digests = spool.digests(header.outputs.len())?;
+    let tree = masked(&spool.part(0)?, old, header)?.fill(&digests);
+    must_be(tree.digest(), header)?;
 
     let kept: BTreeMap<Digest, PathBuf> = old.files().map(|file| (file.digest, dir.join(file.path.as_str()))).collect();
-    let made: BTreeMap<Digest, usize> =
-        patch::lacking(old, &tree).into_iter().zip(1..).map(|(file, index)| (file.digest, index)).collect();
+    let made: BTreeMap<Digest, usize> = digests.iter().copied().zip(1..).collect();
     let content = |digest: &Digest| -> io::Result<Box<dyn Read>> {
         match (made.get(digest), kept.get(digest)) {
             (Some(index), _) => Ok(Box::new(spool.part(*index)?.reader())),
@@ -126,19 +122,10 @@ fn to_dir(
     Ok(tree.byte_count())
 }
 
-/// The tree that the first output is the document of.
-fn tree_of(document: &Part<'_>, header: &Header) -> anyhow::Result<Tree> {
+/// The tree that the first output is the masked document of.
+fn masked(document: &Part<'_>, old: &Tree, header: &Header) -> anyhow::Result<Masked> {
     let mut bytes = Vec::new();
     document.reader().read_to_end(&mut bytes)?;
-    must_be(Digest::of(&bytes), header)?;
-    Ok(codec::decode(&bytes)?)
-}
-
-/// The other outputs are what `tree` has and `old` has not, one by one.
-fn must_lack(tree: &Tree, old: &Tree, outputs: &[Output]) -> anyhow::Result<()> {
-    let lacking = patch::lacking(old, tree).into_iter().map(|file| file.size);
-    if !lacking.eq(outputs[1..].iter().map(|output| output.len)) {
-        bail!("the patch makes other files than the tree lacks: it is damaged or lies; nothing was written");
-    }
-    Ok(())
+    let lens: Vec<u64> = header.outputs[1..].iter().map(|output| output.len).collect();
+    Masked::parse(&bytes, old, &lens).context("the patch is damaged or lies; nothing was written")
 }

@@ -65,7 +65,7 @@ impl Side {
         match (old, self) {
             (Self::File { .. }, Self::File { path, digest }) => Ok(vec![Content::File(path.clone(), *digest)]),
             (Self::Tree { tree: old, .. }, Self::Tree { dir, tree }) => {
-                let document = Content::Bytes(codec::encode(tree));
+                let document = Content::Bytes(patch::mask(old, tree));
                 let files = patch::lacking(old, tree).into_iter();
                 let files = files.map(|file| Content::File(dir.join(file.path.as_str()), file.digest));
                 Ok([document].into_iter().chain(files).collect())

@@ -4,9 +4,14 @@
 //! without a digest for each, and carries the new tree document as a difference from the old one:
 //!
 //! - base 0 is the old tree's document; base 1, 2, ... are the distinct contents of its files ([`contents`]);
-//! - output 0 is the new tree's document; output 1, 2, ... are the contents that the old tree lacks ([`lacking`]).
+//! - output 0 is the new tree's document, masked ([`mask`]); output 1, 2, ... are the contents that the old tree lacks
+//!   ([`lacking`]).
 //!
 //! Whatever is unchanged, renamed, moved or made executable is in the document and nowhere else.
+
+mod masked;
+
+pub use masked::{Error, Masked, mask, masked_len_max};
 
 use std::collections::BTreeSet;
 
@@ -32,7 +37,7 @@ mod tests {
     use crate::digest::Digest;
     use crate::tree::Kind;
 
-    fn tree(files: &[(&str, &str)]) -> Tree {
+    pub(super) fn tree(files: &[(&str, &str)]) -> Tree {
         let file = |content: &str| Kind::File {
             mode: 0o644,
             size: content.len() as u64,
