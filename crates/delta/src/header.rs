@@ -5,19 +5,21 @@
 //!  8   4  length of the header behind these 20 bytes, little endian
 //! 12   8  length of the whole patch, little endian
 //! 20      32 bytes that name the bases together, 32 that name the outputs together
-//!         number of bases; for each: how many numbers are left out before it, its length
-//!         number of outputs; for each: its length, and one byte: how its copies are predicted
-//!         number of streams; for each: kind, coder, length decoded, length coded
+//!         coder of the lists, their length decoded; the lists, coded, to the end of the header:
+//!           number of bases; for each: how many numbers are left out before it, its length
+//!           number of groups; for each: its method, number of streams; for each: kind, coder, length decoded, length coded
+//!           number of outputs; for each: its group, its length
 //! ```
 //!
 //! All numbers behind the names are varints ([`crate::varint`]). The coded streams follow in the order of the list.
 
+use std::io::Read;
+
 use crate::error::Error;
-use crate::limits::{BASES_MAX, HEADER_LEN_MAX, IMAGE_LEN_MAX, OUTPUTS_MAX, STREAMS_MAX};
+use crate::limits::{BASES_MAX, GROUPS_MAX, HEADER_LEN_MAX, IMAGE_LEN_MAX, LISTS_LEN_MAX, OUTPUTS_MAX};
 use crate::parts::{byte, image_len, list, name, number};
-use crate::predict::Prediction;
 use crate::read_at::ReadAt;
-use crate::stream::Stream;
+use crate::stream::{Coder, Kind, Reader, Stream};
 use crate::varint;
 
 /// The first bytes of every patch, but for the format behind them.
@@ -39,10 +41,46 @@ pub struct Base {
 /// A file that a patch makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Output {
+    /// The group whose streams it is made from.
+    pub group: usize,
     /// Its length in bytes.
     pub len: u64,
-    /// How its copies are predicted.
-    pub prediction: Prediction,
+}
+
+/// How the copies of an output are predicted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[repr(u8)]
+pub enum Method {
+    /// They stay what they are.
+    #[default]
+    Same = 0,
+    /// Word by word, as the same word was copied last ([`crate::words`]).
+    Words = 1,
+    /// References follow their targets ([`crate::native`]).
+    Native = 2,
+}
+
+impl Method {
+    /// Every way.
+    pub const ALL: [Self; 3] = [Self::Same, Self::Words, Self::Native];
+
+    /// Its name, for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Same => "same",
+            Self::Words => "words",
+            Self::Native => "native",
+        }
+    }
+}
+
+/// Outputs that are alike, and the streams that they are made from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Group {
+    /// How their copies are predicted.
+    pub method: Method,
+    /// The streams, in growing order of their kinds.
+    pub streams: Vec<Stream>,
 }
 
 /// What a patch is made from, what comes out, and what it is made of.
@@ -54,41 +92,62 @@ pub struct Header {
     pub to: [u8; 32],
     /// The files that are read, in growing order of their numbers. Together they are the *old image*.
     pub bases: Vec<Base>,
-    /// The files that come out, in order.
+    /// What the outputs are made from. They are made group by group, and their streams lie in this order.
+    pub groups: Vec<Group>,
+    /// The files that come out. The first belongs to the first group.
     pub outputs: Vec<Output>,
-    /// The streams, in the order in which they lie behind the header.
-    pub streams: Vec<Stream>,
 }
 
 impl Header {
-    /// The bytes in front of the streams.
+    /// The bytes in front of the streams. `code` makes the lists smaller, if it can; [`Header::plain`] does not try.
     ///
     /// # Panics
     /// When the bases are not in order.
-    pub fn encode(&self) -> Vec<u8> {
+    pub fn encode(&self, code: impl FnOnce(&[u8]) -> (Coder, Vec<u8>)) -> Vec<u8> {
+        let lists = self.lists();
+        let (coder, coded) = code(&lists);
         let mut body = [self.from, self.to].concat();
-        varint::write(&mut body, self.bases.len() as u64);
-        let mut next = 0;
-        for base in &self.bases {
-            varint::write(&mut body, base.index.checked_sub(next).expect("bases are in order"));
-            varint::write(&mut body, base.len);
-            next = base.index + 1;
-        }
-        varint::write(&mut body, self.outputs.len() as u64);
-        for output in &self.outputs {
-            varint::write(&mut body, output.len);
-            body.push(output.prediction as u8);
-        }
-        varint::write(&mut body, self.streams.len() as u64);
-        self.streams.iter().for_each(|stream| stream.encode(&mut body));
+        coder.encode(&mut body);
+        varint::write(&mut body, lists.len() as u64);
+        body.extend(coded);
 
-        let coded: u64 = self.streams.iter().map(|stream| stream.coded).sum();
-        let total = (PREFIX_LEN + body.len()) as u64 + coded;
+        let total = (PREFIX_LEN + body.len()) as u64 + self.coded_len();
         let mut out = MAGIC.to_vec();
         out.push(FORMAT);
         out.extend((body.len() as u32).to_le_bytes());
         out.extend(total.to_le_bytes());
         out.extend(body);
+        out
+    }
+
+    /// The bytes in front of the streams, with lists that are not compressed.
+    ///
+    /// # Panics
+    /// As [`Header::encode`].
+    pub fn plain(&self) -> Vec<u8> {
+        self.encode(|lists| (Coder::Raw, lists.to_vec()))
+    }
+
+    fn lists(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        varint::write(&mut out, self.bases.len() as u64);
+        let mut next = 0;
+        for base in &self.bases {
+            varint::write(&mut out, base.index.checked_sub(next).expect("bases are in order"));
+            varint::write(&mut out, base.len);
+            next = base.index + 1;
+        }
+        varint::write(&mut out, self.groups.len() as u64);
+        for group in &self.groups {
+            out.push(group.method as u8);
+            varint::write(&mut out, group.streams.len() as u64);
+            group.streams.iter().for_each(|stream| stream.encode(&mut out));
+        }
+        varint::write(&mut out, self.outputs.len() as u64);
+        for output in &self.outputs {
+            varint::write(&mut out, output.group as u64);
+            varint::write(&mut out, output.len);
+        }
         out
     }
 
@@ -114,8 +173,7 @@ impl Header {
         patch.read_exact_at(&mut body, PREFIX_LEN as u64).map_err(Error::Patch)?;
         let header = Self::decode(&body)?;
         let start = PREFIX_LEN as u64 + len;
-        let coded = sum(header.streams.iter().map(|stream| stream.coded)).and_then(|coded| coded.checked_add(start));
-        if coded != Some(total) {
+        if header.coded_len().checked_add(start) != Some(total) {
             return Err(Error::format("its streams do not fill it exactly"));
         }
         Ok((header, start))
@@ -124,6 +182,12 @@ impl Header {
     fn decode(body: &[u8]) -> Result<Self, Error> {
         let mut rest = body;
         let (from, to) = (name(&mut rest)?, name(&mut rest)?);
+        let (coder, len) = (Coder::decode(&mut rest)?, number(&mut rest)?);
+        if len > LISTS_LEN_MAX {
+            return Err(Error::Limit { what: "bytes in its lists", found: len, max: LISTS_LEN_MAX });
+        }
+        let lists = decoded(coder, len, rest)?;
+        let mut rest = lists.as_slice();
         let mut next = 0_u64;
         let bases = list(&mut rest, "bases", BASES_MAX, |rest| {
             let index = next.checked_add(number(rest)?).filter(|index| *index < u64::MAX);
@@ -131,23 +195,36 @@ impl Header {
             next = index + 1;
             Ok(Base { index, len: image_len(rest)? })
         })?;
+        let groups = list(&mut rest, "groups", GROUPS_MAX, Group::decode)?;
         let outputs = list(&mut rest, "outputs", OUTPUTS_MAX, |rest| {
-            Ok(Output { len: image_len(rest)?, prediction: prediction(rest)? })
+            let group = number(rest)?;
+            let known = usize::try_from(group).ok().filter(|group| *group < groups.len());
+            let group = known.ok_or_else(|| Error::format("an output belongs to a group that there is not"))?;
+            Ok(Output { group, len: image_len(rest)? })
         })?;
-        let streams = list(&mut rest, "streams", STREAMS_MAX, Stream::decode)?;
         if !rest.is_empty() {
-            return Err(Error::format("something follows its header"));
+            return Err(Error::format("something follows its lists"));
         }
-        let header = Self { from, to, bases, outputs, streams };
+        if outputs.first().is_some_and(|first| first.group != 0) {
+            return Err(Error::format("its first output does not come first"));
+        }
+        let header = Self { from, to, bases, groups, outputs };
         for (what, len) in [("bytes in all bases", header.old_len()), ("bytes in all outputs", header.new_len())] {
             if len > IMAGE_LEN_MAX {
                 return Err(Error::Limit { what, found: len, max: IMAGE_LEN_MAX });
             }
         }
-        if !header.streams.is_sorted_by(|one, next| one.kind < next.kind) {
-            return Err(Error::format("its streams are not in order"));
-        }
         Ok(header)
+    }
+
+    /// Every stream, in the order in which they lie in the patch.
+    pub fn streams(&self) -> impl Iterator<Item = &Stream> {
+        self.groups.iter().flat_map(|group| &group.streams)
+    }
+
+    /// Length of all streams as they lie in the patch; more than there can be where they claim that.
+    pub fn coded_len(&self) -> u64 {
+        self.streams().fold(0, |sum, stream| sum.saturating_add(stream.coded))
     }
 
     /// Length of the old image.
@@ -180,12 +257,28 @@ pub fn parse_prefix(prefix: &[u8; PREFIX_LEN]) -> Result<(u64, u64), Error> {
     Ok((len, u64::from_le_bytes(total.try_into().expect("8 of 20 bytes"))))
 }
 
-fn prediction(rest: &mut &[u8]) -> Result<Prediction, Error> {
-    let byte = byte(rest)?;
-    let known = Prediction::ALL.into_iter().find(|prediction| *prediction as u8 == byte);
-    known.ok_or_else(|| Error::format(format!("it predicts copies in way {byte}, which this program does not know")))
+impl Group {
+    fn decode(rest: &mut &[u8]) -> Result<Self, Error> {
+        let byte = byte(rest)?;
+        let known = Method::ALL.into_iter().find(|method| *method as u8 == byte);
+        let method = known.ok_or_else(|| {
+            Error::format(format!("it predicts copies in way {byte}, which this program does not know"))
+        })?;
+        let streams = list(rest, "streams in a group", Kind::ALL.len(), Stream::decode)?;
+        if !streams.is_sorted_by(|one, next| one.kind < next.kind) {
+            return Err(Error::format("its streams are not in order"));
+        }
+        Ok(Self { method, streams })
+    }
 }
 
-fn sum(mut numbers: impl Iterator<Item = u64>) -> Option<u64> {
-    numbers.try_fold(0_u64, u64::checked_add)
+/// What `coded`, which is all of a stream, decodes to: `len` bytes.
+fn decoded(coder: Coder, len: u64, coded: &[u8]) -> Result<Vec<u8>, Error> {
+    let stream = Stream { kind: Kind::Layout, coder, len, coded: coded.len() as u64 };
+    let damaged = |e: std::io::Error| Error::format(format!("its lists: {e}"));
+    let mut reader = Reader::open(&stream, &coded, 0)?;
+    let mut lists = vec![0; len as usize];
+    reader.read_exact(&mut lists).map_err(damaged)?;
+    let is_whole = reader.was_used_up();
+    is_whole.then_some(lists).ok_or_else(|| Error::format("something follows its lists"))
 }

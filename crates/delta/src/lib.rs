@@ -10,7 +10,7 @@
 //!
 //! - [`header`]: the bytes in front, which tell bases, outputs and price;
 //! - [`stream`]: the compressed streams behind it;
-//! - [`predict`]: what a copied byte is likely to have become;
+//! - [`words`] and [`native`]: what a copied byte of a text, or of an executable, is likely to have become;
 //! - [`mod@apply`]: from bases and streams to outputs; [`survey`]: what each is made of.
 //!
 //! `docs/format.md` draws the format.
@@ -20,16 +20,18 @@ pub mod apply;
 pub mod error;
 pub mod header;
 pub mod limits;
+pub mod native;
+mod old_image;
 mod parts;
-pub mod predict;
 pub mod read_at;
 pub mod stream;
+mod streams;
 pub mod survey;
 pub mod varint;
+pub mod words;
 
 pub use apply::{Patch, Sink};
 pub use error::Error;
-pub use header::{Base, Header, Output};
-pub use predict::Prediction;
+pub use header::{Base, Group, Header, Method, Output};
 pub use read_at::ReadAt;
 pub use survey::Survey;

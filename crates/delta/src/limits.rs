@@ -12,8 +12,14 @@ pub const OUTPUTS_MAX: usize = 1_000_001;
 /// Largest base or output, and largest sum of either, in bytes: 16 TiB. Two of them still fit into an `i64`.
 pub const IMAGE_LEN_MAX: u64 = 16 << 40;
 
-/// Most streams: each kind appears once at most.
-pub const STREAMS_MAX: usize = 16;
+/// Longest lists in a header, in bytes: some numbers for each of a million bases and outputs.
+pub const LISTS_LEN_MAX: u64 = 32 << 20;
+
+/// Most groups of outputs.
+pub const GROUPS_MAX: usize = 16;
+
+/// Most instructions of an output whose references are predicted: they are kept in memory while it is made.
+pub const NATIVE_INSTRUCTIONS_MAX: usize = 2 << 20;
 
 /// Largest dictionary of an LZMA stream, as a power of two: 8 MiB. A decoder allocates one for each stream.
 pub const DICT_LOG_MAX: u8 = 23;

@@ -35,12 +35,28 @@ pub enum Kind {
     DiffGap = 5,
     /// With [`Kind::DiffGap`]: what is added to each byte that is not unchanged.
     DiffByte = 6,
+    /// For each output: where code and tables lie in it and in its base ([`crate::native::Layout`]).
+    Layout = 7,
+    /// How many references are as predicted before each that is not, as a varint.
+    ReferenceGap = 8,
+    /// What is added to a reference that is not as predicted, as a zigzag varint.
+    ReferenceDiff = 9,
 }
 
 impl Kind {
     /// Every kind, in the order in which streams lie in a patch.
-    pub const ALL: [Self; 7] =
-        [Self::InsertLen, Self::CopyLen, Self::Seek, Self::Insert, Self::Diff, Self::DiffGap, Self::DiffByte];
+    pub const ALL: [Self; 10] = [
+        Self::InsertLen,
+        Self::CopyLen,
+        Self::Seek,
+        Self::Insert,
+        Self::Diff,
+        Self::DiffGap,
+        Self::DiffByte,
+        Self::Layout,
+        Self::ReferenceGap,
+        Self::ReferenceDiff,
+    ];
 
     pub(crate) fn decode(rest: &mut &[u8]) -> Result<Self, Error> {
         let byte = byte(rest)?;
@@ -58,6 +74,9 @@ impl Kind {
             Self::Diff => "differences",
             Self::DiffGap => "gaps between differences",
             Self::DiffByte => "differing bytes",
+            Self::Layout => "layouts",
+            Self::ReferenceGap => "gaps between references",
+            Self::ReferenceDiff => "differing references",
         }
     }
 }
@@ -141,10 +160,16 @@ impl Stream {
     }
 }
 
+/// Decoded bytes of a stream that are kept at hand, so that taking one is cheap.
+const AHEAD_LEN: usize = 4 << 10;
+
 /// A stream that is being read. It ends where the header says that it ends.
 pub(crate) struct Reader<'a> {
     inner: Inner<'a>,
+    /// How many bytes the decoder still has.
     left: u64,
+    ahead: Vec<u8>,
+    at: usize,
 }
 
 enum Inner<'a> {
@@ -165,36 +190,55 @@ impl<'a> Reader<'a> {
                 Inner::Lzma(Box::new(reader))
             }
         };
-        Ok(Self { inner, left: stream.len })
+        Ok(Self { inner, left: stream.len, ahead: Vec::new(), at: 0 })
     }
 
     /// How many bytes it still has, decoded.
     pub(crate) fn left(&self) -> u64 {
-        self.left
+        self.left + (self.ahead.len() - self.at) as u64
     }
 }
 
 impl Reader<'_> {
     /// Whether all of it was read, decoded and coded.
     pub(crate) fn was_used_up(self) -> bool {
+        let left = self.left();
         let (section, unread) = match self.inner {
             Inner::Raw(section) => (section, Vec::new()),
             Inner::Lzma(reader) => reader.into_parts(),
         };
         let is_read = section.at == section.end && section.read == section.buffer.len();
-        self.left == 0 && is_read && unread.is_empty()
+        left == 0 && is_read && unread.is_empty()
+    }
+
+    /// Decodes the next bytes into `ahead`.
+    fn refill(&mut self) -> io::Result<()> {
+        let len = self.left.min(AHEAD_LEN as u64) as usize;
+        self.ahead.resize(len, 0);
+        self.at = 0;
+        let read = match &mut self.inner {
+            Inner::Raw(section) => section.read_exact(&mut self.ahead),
+            Inner::Lzma(reader) => reader.read_exact(&mut self.ahead),
+        };
+        if read.is_err() {
+            self.ahead.clear();
+        }
+        read?;
+        self.left -= len as u64;
+        Ok(())
     }
 }
 
 impl Read for Reader<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let max = buf.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
-        let read = match &mut self.inner {
-            Inner::Raw(section) => section.read(&mut buf[..max]),
-            Inner::Lzma(reader) => reader.read(&mut buf[..max]),
-        }?;
-        self.left -= read as u64;
-        Ok(read)
+        if self.at == self.ahead.len() {
+            self.refill()?;
+        }
+        let there = &self.ahead[self.at..];
+        let len = there.len().min(buf.len());
+        buf[..len].copy_from_slice(&there[..len]);
+        self.at += len;
+        Ok(len)
     }
 }
 

@@ -1,14 +1,17 @@
 //! Instructions as streams, each compressed in the way that makes it smallest.
 
+mod native;
+
 use std::io::Write;
 
 use lzma_rust2::{EncodeMode, LzmaOptions, LzmaWriter, MfType};
-use updraft_delta::Prediction;
 use updraft_delta::limits::DICT_LOG_MAX;
-use updraft_delta::predict::{self, Words};
 use updraft_delta::stream::{Coder, Kind, Stream};
-use updraft_delta::varint;
+use updraft_delta::words::{self, Words};
+use updraft_delta::{Group, Method, varint};
 
+use crate::image::Image;
+use crate::make::File;
 use crate::matcher::Copy;
 
 /// Literal context bits and position bits that are tried: the first is best for most code and text, the second for tables of
@@ -18,91 +21,133 @@ const SHAPES: [(u32, u32); 2] = [(4, 0), (0, 2)];
 /// Differences are tried one by one, zeros included, where at least one in so many is none.
 const DENSE_FROM: usize = 10;
 
-/// Instructions as streams that are not compressed.
+/// How many bytes of a file are looked at to see whether it is text.
+const TEXT_LOOK: usize = 32 << 10;
+
+/// Groups of outputs as streams that are not compressed.
 #[derive(Debug, Default)]
 pub(crate) struct Plain {
-    /// How the copies of each output are predicted.
-    pub(crate) predictions: Vec<Prediction>,
+    /// The group of each output.
+    pub(crate) group_of: Vec<usize>,
+    groups: Vec<PlainGroup>,
+}
+
+/// Streams that are not compressed.
+#[derive(Debug, Default)]
+struct PlainGroup {
+    method: Method,
+    /// Where the last copy ended in the old image.
+    at: usize,
+    words: Option<Box<Words>>,
     insert_len: Vec<u8>,
     copy_len: Vec<u8>,
     seek: Vec<u8>,
     insert: Vec<u8>,
     diff: Vec<u8>,
+    layout: Vec<u8>,
+    references: native::References,
 }
 
 /// Streams as they lie in a patch.
 pub(crate) struct Encoded {
-    pub(crate) streams: Vec<Stream>,
+    pub(crate) groups: Vec<Group>,
     pub(crate) bytes: Vec<u8>,
 }
 
-/// What `copies`, in the order of the new image, and the rest of `outputs` come to. `outputs` are the new image in parts.
-pub(crate) fn plain(old: &[u8], outputs: &[&[u8]], copies: &[Copy]) -> Plain {
-    let mut out = Plain::default();
-    let mut words = Words::default();
-    let (mut begin, mut at) = (0, 0);
-    let mut rest = copies;
-    for new in outputs {
-        let own = rest.iter().take_while(|copy| copy.new < begin + new.len()).count();
-        let (own, behind) = rest.split_at(own);
-        rest = behind;
-        let own: Vec<Copy> = own.iter().map(|copy| Copy { new: copy.new - begin, ..*copy }).collect();
-        out.instructions(new, &own, &mut at);
-        out.differences(old, new, &own, &mut words);
-        begin += new.len();
+/// What `copies` of each of `news` and the rest of them come to. The old image is `bases`.
+pub(crate) fn plain(bases: &[&File<'_>], news: &[File<'_>], copies: &[Vec<Copy>]) -> Plain {
+    let old = Image::new(bases.iter().map(|file| file.bytes).collect());
+    let mut plain = Plain::default();
+    for (new, copies) in news.iter().zip(copies) {
+        let layout = native::layout(bases, &old, new, copies);
+        let method = match layout {
+            Some(_) => Method::Native,
+            None if is_text(new.bytes) => Method::Words,
+            None => Method::Same,
+        };
+        let group = plain.group(method);
+        plain.group_of.push(group);
+        let group = &mut plain.groups[group];
+        group.instructions(new.bytes, copies);
+        match layout {
+            Some(layout) => group.rebuilt(&old, &layout, bases, new.bytes, copies),
+            None => group.differences(&old, new.bytes, copies),
+        }
     }
-    out
+    plain
+}
+
+fn is_text(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && !bytes[..bytes.len().min(TEXT_LOOK)].contains(&0)
 }
 
 impl Plain {
-    fn instructions(&mut self, new: &[u8], copies: &[Copy], at: &mut usize) {
-        let mut done = 0;
-        for copy in copies {
-            varint::write(&mut self.insert_len, (copy.new - done) as u64);
-            varint::write(&mut self.copy_len, copy.len as u64);
-            varint::write(&mut self.seek, varint::zigzag(copy.old as i64 - *at as i64));
-            self.insert.extend_from_slice(&new[done..copy.new]);
-            done = copy.new + copy.len;
-            *at = copy.old + copy.len;
-        }
-        if done < new.len() {
-            varint::write(&mut self.insert_len, (new.len() - done) as u64);
-            varint::write(&mut self.copy_len, 0);
-            self.insert.extend_from_slice(&new[done..]);
-        }
-    }
-
-    /// Predicts the copies of one output in the way that leaves fewest differences.
-    fn differences(&mut self, old: &[u8], new: &[u8], copies: &[Copy], words: &mut Words) {
-        let pairs = || copies.iter().map(|copy| (&old[copy.old..][..copy.len], &new[copy.new..][..copy.len]));
-        let begin = self.diff.len();
-        pairs().for_each(|(old, new)| self.diff.extend(difference(old, new)));
-        let differ = |diff: &[u8]| diff.iter().filter(|byte| **byte != 0).count();
-        let same = differ(&self.diff[begin..]);
-        self.predictions.push(Prediction::Same);
-        if same == 0 {
-            return;
-        }
-        let mut learned = words.clone();
-        let mut by_words = Vec::with_capacity(self.diff.len() - begin);
-        pairs().for_each(|(old, new)| word_differences(old, new, &mut learned, &mut by_words));
-        if differ(&by_words) < same {
-            self.diff.truncate(begin);
-            self.diff.extend(by_words);
-            *words = learned;
-            *self.predictions.last_mut().expect("it was pushed") = Prediction::Words;
-        }
+    /// The number of the group with this method, which is made if there is none.
+    fn group(&mut self, method: Method) -> usize {
+        let known = self.groups.iter().position(|group| group.method == method);
+        known.unwrap_or_else(|| {
+            self.groups.push(PlainGroup { method, ..PlainGroup::default() });
+            self.groups.len() - 1
+        })
     }
 
     /// About how large it will be, in bytes.
     pub(crate) fn estimate(&self) -> usize {
-        let (gaps, bytes) = sparse(&self.diff);
-        let all = [&self.insert_len, &self.copy_len, &self.seek, &self.insert, &gaps, &bytes];
-        all.into_iter().map(|plain| lzma(plain, &quick(plain.len())).1.len()).sum()
+        self.groups.iter().map(PlainGroup::estimate).sum()
     }
 
     /// The streams, as small as they get.
     pub(crate) fn encode(&self) -> Encoded {
+        let mut encoded = Encoded { groups: Vec::new(), bytes: Vec::new() };
+        for group in &self.groups {
+            let parts = group.encode();
+            encoded.bytes.extend(parts.iter().flat_map(|part| &part.bytes));
+            let streams = parts.into_iter().map(|part| part.stream).collect();
+            encoded.groups.push(Group { method: group.method, streams });
+        }
+        encoded
+    }
+}
+
+impl PlainGroup {
+    fn instructions(&mut self, new: &[u8], copies: &[Copy]) {
+        let mut done = 0;
+        for copy in copies {
+            varint::write(&mut self.insert_len, (copy.new - done) as u64);
+            varint::write(&mut self.copy_len, copy.len as u64);
+            varint::write(&mut self.seek, varint::zigzag(copy.old as i64 - self.at as i64));
+            done = copy.new + copy.len;
+            self.at = copy.old + copy.len;
+        }
+        if done < new.len() {
+            varint::write(&mut self.insert_len, (new.len() - done) as u64);
+            varint::write(&mut self.copy_len, 0);
+        }
+    }
+
+    /// New bytes, and what is added to copied ones.
+    fn differences(&mut self, old: &Image<'_>, new: &[u8], copies: &[Copy]) {
+        let mut done = 0;
+        for copy in copies {
+            self.insert.extend_from_slice(&new[done..copy.new]);
+            done = copy.new + copy.len;
+            let (from, to) = (old.bytes(copy.old, copy.len), &new[copy.new..done]);
+            match self.method {
+                Method::Words => word_differences(from, to, self.words.get_or_insert_default(), &mut self.diff),
+                Method::Same | Method::Native => self.diff.extend(difference(from, to)),
+            }
+        }
+        self.insert.extend_from_slice(&new[done..]);
+    }
+
+    fn estimate(&self) -> usize {
+        let (gaps, bytes) = sparse(&self.diff);
+        let native::References { gaps: reference_gaps, diffs, .. } = &self.references;
+        let all = [&self.insert_len, &self.copy_len, &self.seek, &self.insert, &gaps, &bytes, reference_gaps, diffs];
+        all.into_iter().map(|plain| lzma(plain, &quick(plain.len())).1.len()).sum()
+    }
+
+    fn encode(&self) -> Vec<Part> {
         let mut parts = vec![
             compress(Kind::InsertLen, &self.insert_len),
             compress(Kind::CopyLen, &self.copy_len),
@@ -110,10 +155,18 @@ impl Plain {
             compress(Kind::Insert, &self.insert),
         ];
         parts.extend(compress_differences(&self.diff));
+        parts.push(compress(Kind::Layout, &self.layout));
+        parts.push(compress(Kind::ReferenceGap, &self.references.gaps));
+        parts.push(compress(Kind::ReferenceDiff, &self.references.diffs));
         parts.retain(|part| part.stream.len > 0);
-        let bytes = parts.iter().flat_map(|part| &part.bytes).copied().collect();
-        Encoded { streams: parts.into_iter().map(|part| part.stream).collect(), bytes }
+        parts
     }
+}
+
+/// `plain` in the way that is smallest.
+pub(crate) fn smallest(plain: &[u8]) -> (Coder, Vec<u8>) {
+    let Part { stream, bytes } = compress(Kind::Layout, plain);
+    (stream.coder, bytes)
 }
 
 fn difference(from: &[u8], to: &[u8]) -> impl Iterator<Item = u8> {
@@ -124,9 +177,9 @@ fn difference(from: &[u8], to: &[u8]) -> impl Iterator<Item = u8> {
 fn word_differences(old: &[u8], new: &[u8], words: &mut Words, out: &mut Vec<u8>) {
     let mut at = 0;
     while at < old.len() {
-        let len = predict::next_len(&old[at..]);
+        let len = words::next_len(&old[at..]);
         let (from, to) = (&old[at..at + len], &new[at..at + len]);
-        if predict::is_word(from[0]) {
+        if words::is_word(from[0]) {
             out.extend(difference(words.predicted(from), to));
             words.learn(from, to);
         } else {

@@ -5,11 +5,14 @@
 //!
 //! - `suffix`: every place of the old image, sorted, so that the longest match is found;
 //! - `matcher`: which of them to copy from;
+//! - `exe`: where code and tables lie in executables, and what they look like without their references;
 //! - `encode`: instructions as streams, compressed in the way that is smallest;
 //! - `make`: from files to a patch that was proven.
 #![forbid(unsafe_code)]
 
 mod encode;
+mod exe;
+mod image;
 mod make;
 mod matcher;
 mod suffix;

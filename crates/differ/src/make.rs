@@ -1,10 +1,13 @@
 //! From files to a patch: match, encode, and prove it by applying it.
 
+use std::borrow::Cow;
 use std::io;
 
 use updraft_delta::{Base, Header, Output, Patch, ReadAt, Sink};
 
 use crate::encode::{self, Encoded, Plain};
+use crate::exe::{self, Exe};
+use crate::image::Image;
 use crate::matcher::{self, Copy, Costs};
 use crate::suffix::{Index, TEXT_LEN_MAX};
 
@@ -55,13 +58,16 @@ const BASE_WORTH: usize = 64;
 /// # Errors
 /// When there is too much of either.
 pub fn make(old: &[&[u8]], new: &[&[u8]], options: &Options) -> Result<Made, Error> {
-    let (old_image, new_image) = (joined("old files", old)?, joined("new files", new)?);
-    let lens: Vec<usize> = old.iter().map(|file| file.len()).collect();
-    let index = Index::new(&old_image);
+    check_len("old files", old)?;
+    check_len("new files", new)?;
+    let (olds, news) = (files(old), files(new));
+    let text = olds.iter().map(File::matched).collect::<Vec<_>>().concat();
+    let index = Index::new(&text);
+    let matched: Vec<Cow<'_, [u8]>> = news.iter().map(File::matched).collect();
     let mut best: Option<(usize, Plan)> = None;
     for costs in TRIED {
-        let copies = matcher::copies(&index, &new_image, costs);
-        let plan = Plan::new(&old_image, &lens, new, &copies);
+        let copies = matched_copies(&index, &matched, costs);
+        let plan = Plan::new(&olds, &news, &copies);
         let size = plan.plain.estimate();
         if best.as_ref().is_none_or(|(smallest, _)| size < *smallest) {
             best = Some((size, plan));
@@ -69,17 +75,45 @@ pub fn make(old: &[&[u8]], new: &[&[u8]], options: &Options) -> Result<Made, Err
     }
     drop(index);
     let (_, plan) = best.expect("something is tried");
-    let made = plan.write(&lens, new, options);
+    let made = plan.write(old, new, options);
     prove(&made, old, new)?;
     Ok(made)
 }
 
-fn joined(what: &'static str, files: &[&[u8]]) -> Result<Vec<u8>, Error> {
+fn check_len(what: &'static str, files: &[&[u8]]) -> Result<(), Error> {
     let found: usize = files.iter().map(|file| file.len()).sum();
-    if found > TEXT_LEN_MAX {
-        return Err(Error::TooLarge { what, found: found as u64 });
+    if found > TEXT_LEN_MAX { Err(Error::TooLarge { what, found: found as u64 }) } else { Ok(()) }
+}
+
+/// A file, and what it is.
+pub(crate) struct File<'a> {
+    pub(crate) bytes: &'a [u8],
+    pub(crate) exe: Option<Exe>,
+}
+
+fn files<'a>(files: &[&'a [u8]]) -> Vec<File<'a>> {
+    files.iter().map(|bytes| File { bytes, exe: exe::recognise(bytes) }).collect()
+}
+
+impl<'a> File<'a> {
+    /// What is compared with other files in its stead.
+    fn matched(&self) -> Cow<'a, [u8]> {
+        match &self.exe {
+            Some(exe) => Cow::Owned(exe::masked(self.bytes, exe)),
+            None => Cow::Borrowed(self.bytes),
+        }
     }
-    Ok(files.concat())
+}
+
+/// The copies of each output.
+fn matched_copies(index: &Index<'_>, news: &[Cow<'_, [u8]>], costs: Costs) -> Vec<Vec<Copy>> {
+    let mut near = 0;
+    let copies = news.iter().map(|new| {
+        let copies = matcher::copies(index, new, costs, near);
+        near = copies.last().map_or(near, |copy| copy.old + copy.len);
+        copies
+    });
+    copies.collect()
 }
 
 /// What a patch is to say.
@@ -89,88 +123,52 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(old_image: &[u8], lens: &[usize], new: &[&[u8]], copies: &[Copy]) -> Self {
-        let (bases, old_image, copies) = only_what_is_read(old_image, lens, copies);
-        let plain = encode::plain(&old_image, new, &split_at_borders(new, copies));
+    fn new(olds: &[File<'_>], news: &[File<'_>], copies: &[Vec<Copy>]) -> Self {
+        let (bases, copies) = only_what_is_read(olds, copies);
+        let kept: Vec<&File<'_>> = bases.iter().map(|base| &olds[*base]).collect();
+        let plain = encode::plain(&kept, news, &copies);
         Self { bases, plain }
     }
 
-    fn write(self, lens: &[usize], new: &[&[u8]], options: &Options) -> Made {
-        let Encoded { streams, bytes } = self.plain.encode();
-        let outputs = new.iter().zip(&self.plain.predictions);
+    fn write(self, old: &[&[u8]], new: &[&[u8]], options: &Options) -> Made {
+        let Encoded { groups, bytes } = self.plain.encode();
+        let outputs = new.iter().zip(&self.plain.group_of);
         let header = Header {
             from: options.from,
             to: options.to,
-            bases: self.bases.iter().map(|n| Base { index: *n as u64, len: lens[*n] as u64 }).collect(),
-            outputs: outputs
-                .map(|(file, prediction)| Output { len: file.len() as u64, prediction: *prediction })
-                .collect(),
-            streams,
+            bases: self.bases.iter().map(|n| Base { index: *n as u64, len: old[*n].len() as u64 }).collect(),
+            groups,
+            outputs: outputs.map(|(file, group)| Output { group: *group, len: file.len() as u64 }).collect(),
         };
-        let mut patch = header.encode();
+        let mut patch = header.encode(encode::smallest);
         patch.extend(bytes);
         Made { patch, bases: self.bases }
     }
 }
 
-/// Instructions do not go on from one output to the next.
-fn split_at_borders(new: &[&[u8]], copies: Vec<Copy>) -> Vec<Copy> {
-    let mut ends = new.iter().scan(0, |end, file| {
-        *end += file.len();
-        Some(*end)
-    });
-    let mut end = ends.next().unwrap_or_default();
-    let mut split = Vec::with_capacity(copies.len() + new.len());
-    for mut copy in copies {
-        while copy.len > 0 {
-            while end <= copy.new {
-                end = ends.next().expect("copies are within the new image");
-            }
-            let len = copy.len.min(end - copy.new);
-            split.push(Copy { len, ..copy });
-            copy = Copy { new: copy.new + len, old: copy.old + len, len: copy.len - len };
-        }
-    }
-    split
-}
-
 /// Leaves out the files that nothing worth it is copied from, and moves the copies to where the others are then.
-fn only_what_is_read(old_image: &[u8], lens: &[usize], copies: &[Copy]) -> (Vec<usize>, Vec<u8>, Vec<Copy>) {
-    let starts: Vec<usize> = lens.iter().scan(0, |sum, len| Some(std::mem::replace(sum, *sum + len))).collect();
-    let mut read = vec![0; lens.len()];
-    for copy in copies {
-        parts(&starts, lens, copy).for_each(|(file, part)| read[file] += part.len);
+fn only_what_is_read(olds: &[File<'_>], copies: &[Vec<Copy>]) -> (Vec<usize>, Vec<Vec<Copy>>) {
+    let image = Image::new(olds.iter().map(|file| file.bytes).collect());
+    let mut read = vec![0; olds.len()];
+    for copy in copies.iter().flatten() {
+        image.split(*copy).for_each(|(file, part)| read[file] += part.len);
     }
-    let bases: Vec<usize> = (0..lens.len()).filter(|file| read[*file] >= BASE_WORTH).collect();
-    let mut image = Vec::new();
-    let mut moved = vec![None; lens.len()];
+    let bases: Vec<usize> = (0..olds.len()).filter(|file| read[*file] >= BASE_WORTH).collect();
+    let mut len = 0;
+    let mut moved = vec![None; olds.len()];
     for file in &bases {
-        moved[*file] = Some(image.len());
-        image.extend_from_slice(&old_image[starts[*file]..][..lens[*file]]);
+        moved[*file] = Some(len);
+        len += olds[*file].bytes.len();
     }
-    let mut kept: Vec<Copy> = Vec::new();
-    for copy in copies {
-        for (file, part) in parts(&starts, lens, copy) {
-            let Some(to) = moved[file] else { continue };
-            let part = Copy { old: to + part.old - starts[file], ..part };
-            match kept.last_mut() {
-                Some(last) if last.new + last.len == part.new && last.old + last.len == part.old => {
-                    last.len += part.len
-                }
-                _ => kept.push(part),
-            }
-        }
-    }
-    (bases, image, kept)
-}
-
-/// A copy, split at the borders of files, each part with its file.
-fn parts(starts: &[usize], lens: &[usize], copy: &Copy) -> impl Iterator<Item = (usize, Copy)> {
-    let first = starts.partition_point(|start| *start <= copy.old).saturating_sub(1);
-    (first..starts.len()).take_while(|file| starts[*file] < copy.old + copy.len).filter_map(move |file| {
-        let (begin, end) = (starts[file].max(copy.old), (starts[file] + lens[file]).min(copy.old + copy.len));
-        (begin < end).then(|| (file, Copy { new: copy.new + begin - copy.old, old: begin, len: end - begin }))
-    })
+    let kept = copies.iter().map(|copies| {
+        let parts = copies.iter().flat_map(|copy| image.split(*copy));
+        let kept = parts.filter_map(|(file, part)| {
+            let (start, _) = image.span(file);
+            moved[file].map(|to| Copy { old: to + part.old - start, ..part })
+        });
+        kept.collect()
+    });
+    (bases, kept.collect())
 }
 
 /// Applies the patch and compares.
@@ -178,9 +176,9 @@ fn prove(made: &Made, old: &[&[u8]], new: &[&[u8]]) -> Result<(), Error> {
     let unproven = |e: updraft_delta::Error| Error::Unproven(e.to_string());
     let patch = Patch::open(&made.patch).map_err(unproven)?;
     let bases: Vec<&dyn ReadAt> = made.bases.iter().map(|n| &old[*n] as &dyn ReadAt).collect();
-    let mut compare = Compare { new, index: 0, rest: &[] };
+    let mut compare = Compare { new, made: 0, rest: &[] };
     patch.apply(&bases, &mut compare).map_err(unproven)?;
-    if compare.rest.is_empty() && compare.index == new.len() {
+    if compare.rest.is_empty() && compare.made == new.len() {
         return Ok(());
     }
     Err(Error::Unproven("something is missing".to_owned()))
@@ -189,18 +187,18 @@ fn prove(made: &Made, old: &[&[u8]], new: &[&[u8]]) -> Result<(), Error> {
 /// A sink that only compares.
 struct Compare<'a> {
     new: &'a [&'a [u8]],
-    index: usize,
+    /// How many were begun.
+    made: usize,
     rest: &'a [u8],
 }
 
 impl Sink for Compare<'_> {
     fn begin(&mut self, index: usize, _len: u64) -> io::Result<()> {
-        let wrong = || io::Error::other("another file was to be made");
-        if index != self.index || !self.rest.is_empty() {
-            return Err(wrong());
+        if !self.rest.is_empty() {
+            return Err(io::Error::other("another file was to be made"));
         }
-        self.rest = self.new.get(index).ok_or_else(wrong)?;
-        self.index += 1;
+        self.rest = self.new.get(index).ok_or_else(|| io::Error::other("there is no such file"))?;
+        self.made += 1;
         Ok(())
     }
 

@@ -32,11 +32,12 @@ pub(crate) struct Costs {
 /// While this many bytes match without a break, nothing else is looked for.
 const RUN: usize = 32;
 
-/// The copies that make the most of `index`, in the order of the new image. They do not overlap there.
-pub(crate) fn copies(index: &Index<'_>, new: &[u8], costs: Costs) -> Vec<Copy> {
+/// The copies that make the most of `index`, in the order of the new file, where they do not overlap. What lies near old place
+/// `near` is cheapest at first.
+pub(crate) fn copies(index: &Index<'_>, new: &[u8], costs: Costs, near: usize) -> Vec<Copy> {
     let scan = Scan { index, old: index.text(), new, costs };
     let mut copies = Vec::new();
-    let mut last = Anchor { new: 0, old: 0 };
+    let mut last = Anchor { new: 0, old: near };
     let mut from = 0;
     loop {
         let next = scan.next_anchor(from, last);

@@ -7,7 +7,7 @@ use serde::Serialize;
 use updraft_agent::ui::{Exit, say, say_json};
 use updraft_core::digest::Digest;
 use updraft_delta::stream::{Coder, Stream};
-use updraft_delta::{Header, Patch, Prediction, Survey};
+use updraft_delta::{Group, Header, Method, Patch, ReadAt, Survey};
 
 use super::open;
 
@@ -23,7 +23,7 @@ struct Report {
     /// Bytes in front of the streams.
     header: u64,
     bases: Vec<BaseReport>,
-    streams: Vec<StreamReport>,
+    groups: Vec<GroupReport>,
     outputs: Vec<OutputReport>,
 }
 
@@ -31,6 +31,12 @@ struct Report {
 struct BaseReport {
     number: u64,
     bytes: u64,
+}
+
+#[derive(Serialize)]
+struct GroupReport {
+    predicted: &'static str,
+    streams: Vec<StreamReport>,
 }
 
 #[derive(Serialize)]
@@ -44,13 +50,14 @@ struct StreamReport {
 #[derive(Serialize)]
 struct OutputReport {
     number: usize,
+    group: usize,
     bytes: u64,
-    predicted: &'static str,
     instructions: u64,
     inserted: u64,
     copied: u64,
-    differing: u64,
-    /// Its share of the coded streams, which are not divided by outputs: by how much each uses of them.
+    /// Copied bytes that are not as predicted; not known of executables.
+    differing: Option<u64>,
+    /// Its share of the coded streams of its group, which are not divided by outputs: by how much each uses of them.
     about: u64,
 }
 
@@ -58,7 +65,7 @@ pub(super) fn run(path: &Path, json: bool) -> anyhow::Result<Exit> {
     let file = open(path)?;
     let named = || path.display().to_string();
     let patch = Patch::open(&file).with_context(named)?;
-    let report = Report::new(patch.header(), &patch.survey().with_context(named)?);
+    let report = Report::new(patch.header(), file.size()?, &patch.survey().with_context(named)?);
     if json {
         say_json(&report)?;
     } else {
@@ -68,30 +75,31 @@ pub(super) fn run(path: &Path, json: bool) -> anyhow::Result<Exit> {
 }
 
 impl Report {
-    fn new(header: &Header, surveys: &[Survey]) -> Self {
-        let coded: u64 = header.streams.iter().map(|stream| stream.coded).sum();
-        let front = header.encode().len() as u64;
-        let shares = Shares::new(header, surveys);
+    fn new(header: &Header, total: u64, surveys: &[Survey]) -> Self {
+        let coded = header.coded_len();
+        let front = total - coded;
+        let shares: Vec<Shares> = (0..header.groups.len()).map(|group| Shares::new(header, surveys, group)).collect();
         let outputs = header.outputs.iter().zip(surveys).enumerate().map(|(number, (output, survey))| OutputReport {
             number,
+            group: output.group,
             bytes: output.len,
-            predicted: match output.prediction {
-                Prediction::Same => "same",
-                Prediction::Words => "words",
-            },
             instructions: survey.instructions,
             inserted: survey.inserted,
             copied: survey.copied,
             differing: survey.differing,
-            about: shares.of(survey),
+            about: shares[output.group].of(survey),
         });
+        let group = |group: &Group| GroupReport {
+            predicted: group.method.name(),
+            streams: group.streams.iter().map(stream_report).collect(),
+        };
         Self {
             from: Digest::from_bytes(header.from),
             to: Digest::from_bytes(header.to),
-            bytes: front + coded,
+            bytes: total,
             header: front,
             bases: header.bases.iter().map(|base| BaseReport { number: base.index, bytes: base.len }).collect(),
-            streams: header.streams.iter().map(stream_report).collect(),
+            groups: header.groups.iter().map(group).collect(),
             outputs: outputs.collect(),
         }
     }
@@ -104,20 +112,24 @@ impl Report {
         say(format_args!("reads {bases} old files ({old} bytes), makes {outputs} ({new} bytes)\n"));
         say(format_args!("{:28}{:>12}{:>12}  coder", "stream", "bytes", "in patch"));
         say(format_args!("{:28}{:>12}{:>12}", "header", self.header, self.header));
-        for StreamReport { holds, coder, bytes, coded } in &self.streams {
-            say(format_args!("{holds:28}{bytes:>12}{coded:>12}  {coder}"));
+        for (number, group) in self.groups.iter().enumerate() {
+            say(format_args!("group {number}, predicted: {}", group.predicted));
+            for StreamReport { holds, coder, bytes, coded } in &group.streams {
+                say(format_args!("  {holds:26}{bytes:>12}{coded:>12}  {coder}"));
+            }
         }
         say(format_args!("{:28}{:>12}{:>12}\n", "together", "", self.bytes));
         say(format_args!(
-            "{:8}{:>12}{:>12}{:>14}{:>12}{:>12}{:>12}  predicted",
-            "output", "bytes", "in patch", "instructions", "inserted", "copied", "differing"
+            "{:8}{:>6}{:>12}{:>12}{:>14}{:>12}{:>12}{:>12}",
+            "output", "group", "bytes", "in patch", "instructions", "inserted", "copied", "differing"
         ));
         let mut outputs: Vec<&OutputReport> = self.outputs.iter().collect();
         outputs.sort_by_key(|output| std::cmp::Reverse(output.about));
         for output in outputs.iter().take(SHOWN_MAX) {
-            let OutputReport { number, bytes, predicted, instructions, inserted, copied, differing, about } = output;
+            let OutputReport { number, group, bytes, instructions, inserted, copied, differing, about } = output;
+            let differing = differing.map_or_else(|| "-".to_owned(), |differing| differing.to_string());
             say(format_args!(
-                "{number:<8}{bytes:>12}{about:>12}{instructions:>14}{inserted:>12}{copied:>12}{differing:>12}  {predicted}"
+                "{number:<8}{group:>6}{bytes:>12}{about:>12}{instructions:>14}{inserted:>12}{copied:>12}{differing:>12}"
             ));
         }
         if outputs.len() > SHOWN_MAX {
@@ -138,23 +150,34 @@ fn stream_report(stream: &Stream) -> StreamReport {
 struct Shares {
     instruction: f64,
     inserted: f64,
+    /// A byte that is not as predicted; where that is not known, a copied byte.
     differing: f64,
+    is_native: bool,
 }
 
 impl Shares {
-    fn new(header: &Header, surveys: &[Survey]) -> Self {
-        use updraft_delta::stream::Kind::{CopyLen, Diff, DiffByte, DiffGap, Insert, InsertLen, Seek};
-        let coded = |kinds: &[_]| -> u64 {
-            header.streams.iter().filter(|stream| kinds.contains(&stream.kind)).map(|stream| stream.coded).sum()
+    fn new(header: &Header, surveys: &[Survey], group: usize) -> Self {
+        use updraft_delta::stream::Kind::{CopyLen, Insert, InsertLen, Seek};
+        let streams = &header.groups[group].streams;
+        let coded = |is_meant: &dyn Fn(&Stream) -> bool| -> u64 {
+            streams.iter().filter(|stream| is_meant(stream)).map(|stream| stream.coded).sum()
         };
-        let per = |kinds: &[_], count: fn(&Survey) -> u64| {
-            let count: u64 = surveys.iter().map(count).sum();
-            coded(kinds) as f64 / count.max(1) as f64
+        let per = |is_meant: &dyn Fn(&Stream) -> bool, count: fn(&Survey) -> u64| {
+            let own = header.outputs.iter().zip(surveys).filter(|(output, _)| output.group == group);
+            let count: u64 = own.map(|(_, survey)| count(survey)).sum();
+            coded(is_meant) as f64 / count.max(1) as f64
         };
+        let is_instruction = |stream: &Stream| [InsertLen, CopyLen, Seek].contains(&stream.kind);
+        let is_insert = |stream: &Stream| stream.kind == Insert;
+        let is_native = header.groups[group].method == Method::Native;
         Self {
-            instruction: per(&[InsertLen, CopyLen, Seek], |survey| survey.instructions),
-            inserted: per(&[Insert], |survey| survey.inserted),
-            differing: per(&[Diff, DiffGap, DiffByte], |survey| survey.differing),
+            instruction: per(&is_instruction, |survey| survey.instructions),
+            inserted: per(&is_insert, |survey| survey.inserted),
+            differing: per(
+                &|stream| !is_instruction(stream) && !is_insert(stream),
+                if is_native { |survey| survey.copied } else { |survey| survey.differing.unwrap_or_default() },
+            ),
+            is_native,
         }
     }
 
@@ -162,7 +185,7 @@ impl Shares {
         let parts = [
             self.instruction * survey.instructions as f64,
             self.inserted * survey.inserted as f64,
-            self.differing * survey.differing as f64,
+            self.differing * if self.is_native { survey.copied } else { survey.differing.unwrap_or_default() } as f64,
         ];
         parts.iter().sum::<f64>().round() as u64
     }

@@ -4,7 +4,7 @@ use std::io;
 
 use proptest::prelude::*;
 use updraft_delta::stream::{Coder, Kind, Stream};
-use updraft_delta::{Base, Error, Header, Output, Patch, Prediction, ReadAt, Sink, varint};
+use updraft_delta::{Base, Error, Group, Header, Method, Output, Patch, ReadAt, Sink, varint};
 
 use crate::support::{any_pair, applied, made};
 
@@ -61,10 +61,10 @@ fn by_hand(outputs: &[u64], streams: &[(Kind, &[u64])]) -> Vec<u8> {
         from: [0; 32],
         to: [0; 32],
         bases: vec![Base { index: 3, len: 8 }],
-        outputs: outputs.iter().map(|len| Output { len: *len, prediction: Prediction::Same }).collect(),
-        streams: coded.iter().map(stream).collect(),
+        groups: vec![Group { method: Method::Same, streams: coded.iter().map(stream).collect() }],
+        outputs: outputs.iter().map(|len| Output { group: 0, len: *len }).collect(),
     };
-    let mut patch = header.encode();
+    let mut patch = header.plain();
     coded.iter().for_each(|(_, bytes)| patch.extend_from_slice(bytes));
     patch
 }
@@ -112,13 +112,14 @@ fn bytes_behind_the_end_of_a_stream() {
     let text: Vec<u8> = (0..2_000_u32).flat_map(|n| (n * n).to_string().into_bytes()).collect();
     let made = made(&[], std::slice::from_ref(&text));
     let (header, start) = Header::read(&made.patch).unwrap();
-    assert!(header.streams.iter().any(|stream| matches!(stream.coder, Coder::Lzma { .. })));
-    for n in (0..header.streams.len()).filter(|n| matches!(header.streams[*n].coder, Coder::Lzma { .. })) {
+    let streams = &header.groups[0].streams;
+    assert!(streams.iter().any(|stream| matches!(stream.coder, Coder::Lzma { .. })));
+    for n in (0..streams.len()).filter(|n| matches!(streams[*n].coder, Coder::Lzma { .. })) {
         let mut longer = header.clone();
-        longer.streams[n].coded += 1;
-        let end: u64 = start + header.streams[..=n].iter().map(|stream| stream.coded).sum::<u64>();
+        longer.groups[0].streams[n].coded += 1;
+        let end: u64 = start + streams[..=n].iter().map(|stream| stream.coded).sum::<u64>();
         let (before, behind) = made.patch.split_at(end as usize);
-        let patch = [&longer.encode(), &before[start as usize..], b"x", behind].concat();
+        let patch = [&longer.plain(), &before[start as usize..], b"x", behind].concat();
         assert!(matches!(applied(&patch, &[], &[]), Err(Error::Format(_))), "stream {n}");
     }
 }
@@ -130,8 +131,8 @@ fn a_patch_that_says_much_in_few_bytes_is_explained_at_once() {
         from: [0; 32],
         to: [0; 32],
         bases: vec![Base { index: 0, len: IMAGE_LEN_MAX }],
-        outputs: vec![Output { len: IMAGE_LEN_MAX, prediction: Prediction::Same }],
-        streams: vec![],
+        groups: vec![],
+        outputs: vec![Output { group: 0, len: IMAGE_LEN_MAX }],
     };
     let numbers = [(Kind::InsertLen, 0), (Kind::CopyLen, IMAGE_LEN_MAX), (Kind::Seek, 0)];
     let coded: Vec<Vec<u8>> = numbers
@@ -149,9 +150,10 @@ fn a_patch_that_says_much_in_few_bytes_is_explained_at_once() {
         coded: bytes.len() as u64,
     };
     let streams = numbers.iter().map(|(kind, _)| *kind).zip(&coded).map(stream).collect();
-    let patch = [Header { streams, ..header }.encode(), coded.concat()].concat();
+    let groups = vec![Group { method: Method::Same, streams }];
+    let patch = [Header { groups, ..header }.plain(), coded.concat()].concat();
     let survey = Patch::open(&patch).unwrap().survey().unwrap();
-    assert_eq!((survey[0].copied, survey[0].differing), (IMAGE_LEN_MAX, 0));
+    assert_eq!((survey[0].copied, survey[0].differing), (IMAGE_LEN_MAX, Some(0)));
 }
 
 #[test]

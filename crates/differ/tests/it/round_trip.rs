@@ -1,7 +1,7 @@
 //! `apply(make(old, new), old)` is `new`, and small where it can be.
 
 use proptest::prelude::*;
-use updraft_delta::{Header, Prediction};
+use updraft_delta::{Header, Method};
 
 use crate::support::{any_pair, applied, made};
 
@@ -92,6 +92,6 @@ fn names_that_were_renamed_alike_cost_next_to_nothing() {
     let changed = old.iter().zip(&new).filter(|(a, b)| a != b).count();
     let made = made(&[old], &[new]);
     let (header, _) = Header::read(&made.patch).unwrap();
-    assert_eq!(header.outputs[0].prediction, Prediction::Words);
+    assert_eq!(header.groups[header.outputs[0].group].method, Method::Words);
     assert!(changed > 10_000 && made.patch.len() < 200, "{changed} bytes changed, {}", made.patch.len());
 }

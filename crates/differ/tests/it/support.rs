@@ -7,18 +7,21 @@ use updraft_delta::{Error, Patch, ReadAt, Sink};
 use updraft_differ::{Made, Options, make};
 
 /// Keeps every output.
-#[derive(Default)]
-pub(crate) struct Kept(pub(crate) Vec<Vec<u8>>);
+pub(crate) struct Kept {
+    files: Vec<Option<Vec<u8>>>,
+    now: usize,
+}
 
 impl Sink for Kept {
     fn begin(&mut self, index: usize, _len: u64) -> io::Result<()> {
-        assert_eq!(index, self.0.len());
-        self.0.push(Vec::new());
+        assert!(self.files[index].is_none(), "{index} is made twice");
+        self.files[index] = Some(Vec::new());
+        self.now = index;
         Ok(())
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.0.last_mut().unwrap().extend_from_slice(bytes);
+        self.files[self.now].as_mut().unwrap().extend_from_slice(bytes);
         Ok(())
     }
 }
@@ -34,9 +37,9 @@ pub(crate) fn made(old: &[Vec<u8>], new: &[Vec<u8>]) -> Made {
 pub(crate) fn applied(patch: &[u8], old: &[Vec<u8>], bases: &[usize]) -> Result<Vec<Vec<u8>>, Error> {
     let patch = Patch::open(&patch)?;
     let bases: Vec<&dyn ReadAt> = bases.iter().map(|n| &old[*n] as &dyn ReadAt).collect();
-    let mut kept = Kept::default();
+    let mut kept = Kept { files: vec![None; patch.header().outputs.len()], now: 0 };
     patch.apply(&bases, &mut kept)?;
-    Ok(kept.0)
+    Ok(kept.files.into_iter().map(Option::unwrap).collect())
 }
 
 /// What somebody did to a file.

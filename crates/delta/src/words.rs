@@ -17,22 +17,6 @@ pub const WORD_LEN_MAX: usize = 24;
 /// Places in the table, as a power of two. It takes 3.3 MB.
 const PLACES_LOG: u32 = 16;
 
-/// How the copies of an output are predicted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-#[repr(u8)]
-pub enum Prediction {
-    /// They stay what they are.
-    #[default]
-    Same = 0,
-    /// Word by word, as the same word was copied last.
-    Words = 1,
-}
-
-impl Prediction {
-    /// Every way.
-    pub const ALL: [Self; 2] = [Self::Same, Self::Words];
-}
-
 /// What each word became when it was copied last.
 #[derive(Clone)]
 pub struct Words {

@@ -1,0 +1,74 @@
+//! Making an executable: its instructions are read first, because they tell where everything went.
+
+use super::{Job, Write};
+use crate::error::Error;
+use crate::limits::NATIVE_INSTRUCTIONS_MAX;
+use crate::native::rebuild::Base;
+use crate::native::sites::sites;
+use crate::native::{Copied, Layout, Side, rebuild};
+use crate::old_image::OldImage;
+use crate::stream::Kind;
+use crate::streams::Streams;
+
+impl Job<'_> {
+    pub(super) fn native(&mut self, len: u64, write: &mut Write<'_>) -> Result<(), Error> {
+        let old = self.old;
+        let base_len = |base| old.base(base).map(|(_, len)| len);
+        let layout = Layout::read(self.streams.stream(Kind::Layout)?, len, base_len)?;
+        let (start, base_len) = old.base(layout.base).expect("the layout was read with it");
+        let copies = self.copies(len)?;
+        let sites = sites(&layout, |at, buf| old.read(start + at, buf))?;
+        let base = Base { start, len: base_len, sites: &sites };
+        rebuild(&layout, &base, &copies, len, &mut Decoder { old, streams: &mut self.streams, write })
+    }
+
+    /// All instructions of an output of `todo` bytes.
+    fn copies(&mut self, mut todo: u64) -> Result<Vec<Copied>, Error> {
+        let mut copies = Vec::new();
+        let mut new = 0;
+        while todo > 0 {
+            let (insert, len) = self.streams.instruction(&mut todo)?;
+            new += insert;
+            if len > 0 {
+                copies.push(Copied { new, old: self.seek(len)?, len });
+            }
+            if copies.len() > NATIVE_INSTRUCTIONS_MAX {
+                let (found, max) = (copies.len() as u64, NATIVE_INSTRUCTIONS_MAX as u64);
+                return Err(Error::Limit { what: "instructions for an executable", found, max });
+            }
+            new += len;
+        }
+        Ok(copies)
+    }
+}
+
+/// The side that learns the new file from the patch.
+struct Decoder<'j, 'a, 'w> {
+    old: &'a OldImage<'a>,
+    streams: &'j mut Streams<'a>,
+    write: &'j mut Write<'w>,
+}
+
+impl Side for Decoder<'_, '_, '_> {
+    type Error = Error;
+
+    fn old(&mut self, at: u64, buf: &mut [u8]) -> Result<(), Error> {
+        self.old.read(at, buf)
+    }
+
+    fn inserted(&mut self, buf: &mut [u8]) -> Result<(), Error> {
+        self.streams.read(Kind::Insert, buf)
+    }
+
+    fn copied(&mut self, buf: &mut [u8]) -> Result<(), Error> {
+        self.streams.add(buf)
+    }
+
+    fn reference(&mut self, predicted: u64, width: usize) -> Result<u64, Error> {
+        self.streams.reference(predicted, width)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        (self.write)(bytes)
+    }
+}

@@ -1,0 +1,186 @@
+//! Where an old address went.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::layout::{Layout, Region, Space};
+use super::rebuild::Copied;
+use super::walk::Form;
+
+/// Most corrections that are remembered.
+const LEARNED_MAX: usize = 1 << 20;
+
+/// Where old places went, by the copies.
+#[derive(Debug)]
+struct Moves {
+    /// Parts of the old file that do not overlap, in order: where each begins and ends, and how far it moved.
+    parts: Vec<(u64, u64, i64)>,
+}
+
+impl Moves {
+    /// Where several copies have the same old bytes, the longest counts, of equal ones the first.
+    fn new(copies: &[Copied]) -> Self {
+        let mut longest: Vec<&Copied> = copies.iter().collect();
+        longest.sort_by_key(|copy| std::cmp::Reverse(copy.len));
+        let mut parts: BTreeMap<u64, (u64, i64)> = BTreeMap::new();
+        for copy in longest {
+            let (mut start, end, by) = (copy.old, copy.old + copy.len, copy.new as i64 - copy.old as i64);
+            if let Some((_, (taken, _))) = parts.range(..=start).next_back() {
+                start = start.max(*taken);
+            }
+            while start < end {
+                let next = parts.range(start..end).next().map(|(next, (behind, _))| (*next, *behind));
+                let (free, behind) = next.unwrap_or((end, end));
+                if free > start {
+                    parts.insert(start, (free, by));
+                }
+                start = behind;
+            }
+        }
+        Self { parts: parts.into_iter().map(|(start, (end, by))| (start, end, by)).collect() }
+    }
+
+    /// Where `place` went, or would have gone with what is nearest.
+    fn moved(&self, place: u64) -> Option<u64> {
+        let n = self.parts.partition_point(|(start, ..)| *start <= place);
+        let before = n.checked_sub(1).map(|n| self.parts[n]);
+        let behind = self.parts.get(n).copied();
+        let by = match (before, behind) {
+            (Some((_, end, by)), _) if place < end => by,
+            (Some((_, end, by)), Some((start, _, next))) => {
+                if start - place < place - end {
+                    next
+                } else {
+                    by
+                }
+            }
+            (Some((.., by)), None) | (None, Some((.., by))) => by,
+            (None, None) => return None,
+        };
+        Some(place.saturating_add_signed(by))
+    }
+}
+
+/// Computes what references become.
+#[derive(Debug)]
+pub struct Map<'a> {
+    layout: &'a Layout,
+    old: Space,
+    new: Space,
+    moves: Moves,
+    /// What came out wrong, by the old address: so it costs once.
+    learned: HashMap<u64, u64>,
+}
+
+/// A reference that can be predicted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Predicted {
+    /// The old target.
+    target: u64,
+    /// The value that it is expected to have.
+    pub value: u64,
+}
+
+impl<'a> Map<'a> {
+    /// `copies` are those from the layout's base, whose `old` are places in it.
+    pub fn new(layout: &'a Layout, copies: &[Copied]) -> Self {
+        Self {
+            layout,
+            old: Space::new(layout.regions.iter().map(|region| region.old)),
+            new: Space::new(layout.regions.iter().map(|region| region.new)),
+            moves: Moves::new(copies),
+            learned: HashMap::new(),
+        }
+    }
+
+    /// What a reference that was `value` at `old` becomes at `new`; `None` where it refers to nothing.
+    pub fn predict(&self, form: Form, old: u64, value: u64, new: u64) -> Option<Predicted> {
+        let target = target(form, &Site::old(self, form, old, new)?, value);
+        let went = self.went(target)?;
+        let value = value_of(form, &Site::new(self, form, new)?, went);
+        Some(Predicted { target, value })
+    }
+
+    /// Takes note of what a reference became that was predicted otherwise.
+    pub fn learn(&mut self, form: Form, predicted: Predicted, new: u64, value: u64) {
+        if self.learned.len() < LEARNED_MAX
+            && let Some(site) = Site::new(self, form, new)
+        {
+            self.learned.insert(predicted.target, target(form, &site, value));
+        }
+    }
+
+    /// What a reference of the old file refers to: its address, and its place in the file if it has one there.
+    pub fn refers_to(&self, form: Form, old: u64, value: u64) -> Option<(u64, Option<u64>)> {
+        let target = target(form, &Site::old(self, form, old, old)?, value);
+        self.old.place_of(target).map(|(_, place)| (target, place))
+    }
+
+    fn went(&self, target: u64) -> Option<u64> {
+        let (region, place) = self.old.place_of(target)?;
+        if let Some(learned) = self.learned.get(&target) {
+            return Some(*learned);
+        }
+        let Region { old, new } = self.layout.regions[region];
+        let beside = new.address.wrapping_add(target.wrapping_sub(old.address));
+        let Some(place) = place else { return Some(beside) };
+        let moved = self.moves.moved(place)?;
+        let address = self.new.address_of(moved).map(|(address, _)| address);
+        Some(address.unwrap_or_else(|| new.address.wrapping_add(moved.wrapping_sub(new.offset))))
+    }
+}
+
+/// What the value of a reference counts from.
+struct Site {
+    from: u64,
+}
+
+impl Site {
+    fn old(map: &Map<'_>, form: Form, old: u64, new: u64) -> Option<Self> {
+        let anchor = |anchor: u64| old.checked_sub(new.checked_sub(anchor)?);
+        Self::of(form, &map.old, old, anchor, map.layout.image_base.0, |region| map.layout.regions[region].old.address)
+    }
+
+    fn new(map: &Map<'_>, form: Form, new: u64) -> Option<Self> {
+        Self::of(form, &map.new, new, Some, map.layout.image_base.1, |region| map.layout.regions[region].new.address)
+    }
+
+    fn of(
+        form: Form,
+        space: &Space,
+        place: u64,
+        anchor: impl FnOnce(u64) -> Option<u64>,
+        image_base: u64,
+        region: impl FnOnce(usize) -> u64,
+    ) -> Option<Self> {
+        let from = match form {
+            Form::Relative { base } => space.address_of(place)?.0 + u64::from(base),
+            Form::Back => space.address_of(place)?.0,
+            Form::FromRegion => region(space.address_of(place)?.1),
+            Form::FromImage => image_base,
+            Form::From { anchor: at } => space.address_of(anchor(at)?)?.0,
+            Form::Pointer | Form::Short => 0,
+        };
+        Some(Self { from })
+    }
+}
+
+/// The address that a value refers to.
+fn target(form: Form, site: &Site, value: u64) -> u64 {
+    let signed = i64::from(value as u32 as i32) as u64;
+    match form {
+        Form::Relative { .. } | Form::FromRegion | Form::From { .. } => site.from.wrapping_add(signed),
+        Form::FromImage => site.from.wrapping_add(u64::from(value as u32)),
+        Form::Back => site.from.wrapping_sub(u64::from(value as u32)),
+        Form::Short => u64::from(value as u32),
+        Form::Pointer => value,
+    }
+}
+
+/// The value that refers to an address.
+fn value_of(form: Form, site: &Site, target: u64) -> u64 {
+    match form {
+        Form::Back => u64::from(site.from.wrapping_sub(target) as u32),
+        Form::Pointer => target,
+        _ => u64::from(target.wrapping_sub(site.from) as u32),
+    }
+}

@@ -1,0 +1,266 @@
+//! A new executable from copies, differences and predicted references.
+//!
+//! Encoder and decoder both run this. They differ in their [`Side`]: one knows the new file and writes down what it
+//! needs, the other reads that and learns the new file from it.
+
+use std::iter;
+
+use super::layout::Layout;
+use super::map::Map;
+use super::walk::{Form, Tape, walk};
+
+/// A part of the new file that is copied from the old image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Copied {
+    /// Where it begins in the new file.
+    pub new: u64,
+    /// Where it begins in the old image.
+    pub old: u64,
+    /// How many bytes it has.
+    pub len: u64,
+}
+
+/// Who rebuilds a file, and what for.
+pub trait Side {
+    /// Why it cannot go on.
+    type Error;
+
+    /// Fills `buf` from byte `at` of the old image on.
+    ///
+    /// # Errors
+    /// When that cannot be read.
+    fn old(&mut self, at: u64, buf: &mut [u8]) -> Result<(), Self::Error>;
+
+    /// Fills `buf` with the next bytes of the new file, which are copied from nowhere.
+    ///
+    /// # Errors
+    /// When they cannot be had.
+    fn inserted(&mut self, buf: &mut [u8]) -> Result<(), Self::Error>;
+
+    /// Makes the next bytes of the new file of the old ones in `buf`.
+    ///
+    /// # Errors
+    /// When they cannot be had.
+    fn copied(&mut self, buf: &mut [u8]) -> Result<(), Self::Error>;
+
+    /// The next reference, of `width` bytes; `predicted` is what it is expected to be.
+    ///
+    /// # Errors
+    /// When it cannot be had.
+    fn reference(&mut self, predicted: u64, width: usize) -> Result<u64, Self::Error>;
+
+    /// Takes the next bytes of the new file, now that they are known.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Self::Error>;
+}
+
+/// How many bytes are read, or written, at a time.
+const PIECE_LEN: usize = 64 << 10;
+
+/// An old executable: where it lies in the old image, and where its pointers lie in it.
+#[derive(Debug)]
+pub struct Base<'a> {
+    /// Where it begins in the old image.
+    pub start: u64,
+    /// How many bytes it has.
+    pub len: u64,
+    /// The places of its pointers, in order.
+    pub sites: &'a [u32],
+}
+
+/// Rebuilds a file of `len` bytes. `copies` are in its order and apart from each other.
+///
+/// # Errors
+/// Whatever `side` answers.
+pub fn rebuild<S: Side>(
+    layout: &Layout,
+    base: &Base<'_>,
+    copies: &[Copied],
+    len: u64,
+    side: &mut S,
+) -> Result<(), S::Error> {
+    let is_own = |copy: &&Copied| copy.old >= base.start && copy.old + copy.len <= base.start + base.len;
+    let own: Vec<Copied> =
+        copies.iter().filter(is_own).map(|copy| Copied { old: copy.old - base.start, ..*copy }).collect();
+    let mut tape = Rebuilt {
+        side,
+        map: Map::new(layout, &own),
+        base,
+        copies,
+        n: 0,
+        at: 0,
+        window: Window { at: 0, bytes: Vec::new() },
+        out: Vec::with_capacity(PIECE_LEN * 2),
+    };
+    walk(&layout.ranges, len, &mut tape)?;
+    tape.side.write(&tape.out)
+}
+
+/// A part of the old image that is in memory.
+struct Window {
+    at: u64,
+    bytes: Vec<u8>,
+}
+
+struct Rebuilt<'a, S> {
+    side: &'a mut S,
+    map: Map<'a>,
+    base: &'a Base<'a>,
+    copies: &'a [Copied],
+    /// The first of `copies` that does not end before `at`.
+    n: usize,
+    /// How many bytes are rebuilt.
+    at: u64,
+    window: Window,
+    /// Those of them that are not written.
+    out: Vec<u8>,
+}
+
+/// Where the next bytes come from, and how many.
+enum Run {
+    Insert(u64),
+    Copy { old: u64, len: u64 },
+}
+
+impl<S: Side> Rebuilt<'_, S> {
+    fn run(&mut self) -> Run {
+        while let Some(copy) = self.copies.get(self.n) {
+            let done = self.at.saturating_sub(copy.new);
+            if self.at < copy.new {
+                return Run::Insert(copy.new - self.at);
+            }
+            if done < copy.len {
+                return Run::Copy { old: copy.old + done, len: copy.len - done };
+            }
+            self.n += 1;
+        }
+        Run::Insert(u64::MAX)
+    }
+
+    /// Where the old bytes from `old` on lie in the window: `wanted` of them, and more where the copy goes on.
+    fn old(&mut self, old: u64, wanted: usize, run: u64) -> Result<usize, S::Error> {
+        let Window { at, bytes } = &self.window;
+        let is_there = *at <= old && old + wanted as u64 <= *at + bytes.len() as u64;
+        if !is_there {
+            self.window.bytes.resize(run.min(PIECE_LEN as u64) as usize, 0);
+            self.window.at = old;
+            let read = self.side.old(old, &mut self.window.bytes);
+            if read.is_err() {
+                self.window.bytes.clear();
+            }
+            read?;
+        }
+        Ok((old - self.window.at) as usize)
+    }
+
+    fn took(&mut self, len: usize) -> Result<(), S::Error> {
+        self.at += len as u64;
+        if self.out.len() >= PIECE_LEN {
+            self.side.write(&self.out)?;
+            self.out.clear();
+        }
+        Ok(())
+    }
+
+    fn insert(&mut self, len: usize) -> Result<(), S::Error> {
+        let from = self.out.len();
+        self.out.extend(iter::repeat_n(0, len));
+        self.side.inserted(&mut self.out[from..])?;
+        self.took(len)
+    }
+
+    fn copy(&mut self, old: u64, len: usize, run: u64) -> Result<(), S::Error> {
+        let from = self.out.len();
+        let at = self.old(old, len, run)?;
+        self.out.extend_from_slice(&self.window.bytes[at..at + len]);
+        self.side.copied(&mut self.out[from..])?;
+        self.took(len)
+    }
+
+    /// The place in the base that the next `width` bytes are copied from, if all of them are.
+    fn copied_from_base(&mut self, width: usize) -> Option<(u64, u64)> {
+        let Run::Copy { old, len } = self.run() else { return None };
+        let place = old.checked_sub(self.base.start)?;
+        (len >= width as u64 && place + width as u64 <= self.base.len).then_some((old, len))
+    }
+
+    /// The next reference, if it can be predicted.
+    fn predicted(&mut self, form: Form) -> Result<Option<u64>, S::Error> {
+        let width = form.width();
+        let Some((old, run)) = self.copied_from_base(width) else { return Ok(None) };
+        let at = self.old(old, width, run)?;
+        let before = number(&self.window.bytes[at..at + width]);
+        let (new, place) = (self.at, old - self.base.start);
+        let Some(predicted) = self.map.predict(form, place, before, new) else { return Ok(None) };
+        let value = self.side.reference(predicted.value, width)?;
+        if value != predicted.value {
+            self.map.learn(form, predicted, new, value);
+        }
+        self.out.extend_from_slice(&value.to_le_bytes()[..width]);
+        self.took(width)?;
+        Ok(Some(value))
+    }
+
+    /// How many of the next `len` bytes of a copy lie before a pointer that is copied whole; 0 for none.
+    fn before_pointer(&self, old: u64, len: u64) -> u64 {
+        let Some(place) = old.checked_sub(self.base.start) else { return len };
+        let n = self.base.sites.partition_point(|site| u64::from(*site) < place);
+        self.base.sites.get(n).map_or(len, |site| (u64::from(*site) - place).min(len))
+    }
+}
+
+fn number(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+impl<S: Side> Tape for Rebuilt<'_, S> {
+    type Error = S::Error;
+
+    fn byte(&mut self) -> Result<u8, S::Error> {
+        let byte = match self.run() {
+            Run::Insert(_) => {
+                let mut byte = [0];
+                self.side.inserted(&mut byte)?;
+                byte
+            }
+            Run::Copy { old, len } => {
+                let at = self.old(old, 1, len)?;
+                let mut byte = [self.window.bytes[at]];
+                self.side.copied(&mut byte)?;
+                byte
+            }
+        };
+        self.out.extend_from_slice(&byte);
+        self.took(1)?;
+        Ok(byte[0])
+    }
+
+    fn skip(&mut self, len: u64) -> Result<(), S::Error> {
+        let end = self.at + len;
+        while self.at < end {
+            let left = (end - self.at).min(PIECE_LEN as u64);
+            match self.run() {
+                Run::Insert(run) => self.insert(run.min(left) as usize)?,
+                Run::Copy { old, len: run } => match self.before_pointer(old, run.min(left)) {
+                    0 if end - self.at >= 8 && self.predicted(Form::Pointer)?.is_some() => {}
+                    0 => self.copy(old, run.min(left).min(8) as usize, run)?,
+                    len => self.copy(old, len as usize, run)?,
+                },
+            }
+        }
+        Ok(())
+    }
+
+    fn reference(&mut self, form: Form) -> Result<u64, S::Error> {
+        if let Some(value) = self.predicted(form)? {
+            return Ok(value);
+        }
+        let mut value = 0;
+        for n in 0..form.width() {
+            value |= u64::from(self.byte()?) << (8 * n);
+        }
+        Ok(value)
+    }
+}

@@ -1,0 +1,353 @@
+//! From the first byte of a file to its last: which bytes are references.
+//!
+//! The walk sees the new file only, as it comes into being, and asks for nothing that lies further on. So the decoder can
+//! take it while it writes the file, and finds the references in inserted code as well. What it finds in a given file
+//! is part of format 1.
+
+use super::layout::{Range, RangeKind};
+use super::x86;
+
+/// What a reference says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Four bytes: the target's distance from the reference's own address plus `base`.
+    Relative {
+        /// Bytes from the beginning of the reference to where distances count from.
+        base: u8,
+    },
+    /// Eight bytes: the target's address.
+    Pointer,
+    /// Four bytes: the target's address.
+    Short,
+    /// Four bytes: the target's distance from the beginning of its region.
+    FromRegion,
+    /// Four bytes: the target's distance from the image's base; 0 for none.
+    FromImage,
+    /// Four bytes: how far in front of the reference the target lies.
+    Back,
+    /// Four bytes: the target's distance from another place of the file.
+    From {
+        /// That place.
+        anchor: u64,
+    },
+}
+
+impl Form {
+    /// Its length in bytes.
+    pub fn width(self) -> usize {
+        match self {
+            Self::Pointer => 8,
+            _ => 4,
+        }
+    }
+}
+
+/// A file, taken from its beginning to its end.
+pub trait Tape {
+    /// Why it cannot be taken.
+    type Error;
+
+    /// Takes the next byte.
+    ///
+    /// # Errors
+    /// When that cannot be had.
+    fn byte(&mut self) -> Result<u8, Self::Error>;
+
+    /// Takes `len` bytes that nobody needs to look at.
+    ///
+    /// # Errors
+    /// When they cannot be had.
+    fn skip(&mut self, len: u64) -> Result<(), Self::Error>;
+
+    /// Takes the next bytes, which are a reference, and answers with them as a number.
+    ///
+    /// # Errors
+    /// When they cannot be had.
+    fn reference(&mut self, form: Form) -> Result<u64, Self::Error>;
+}
+
+/// Takes a file of `len` bytes whose `ranges` hold references.
+///
+/// # Errors
+/// Whatever the tape answers.
+pub fn walk<T: Tape>(ranges: &[Range], len: u64, tape: &mut T) -> Result<(), T::Error> {
+    let mut done = 0;
+    for range in ranges {
+        tape.skip(range.offset - done)?;
+        let mut part = Part { tape, offset: range.offset, left: range.len };
+        match range.kind {
+            RangeKind::X86_64 => part.code(false)?,
+            RangeKind::X86_64Fixed => part.code(true)?,
+            RangeKind::Rela64 => part.relocations()?,
+            RangeKind::Sym64 => part.symbols()?,
+            RangeKind::EhFrame => part.frames()?,
+            RangeKind::EhFrameHdr => part.frame_index()?,
+            RangeKind::Rva32 => part.row(Form::FromImage)?,
+            RangeKind::Pointers | RangeKind::Relr64 => part.row(Form::Pointer)?,
+            RangeKind::Jumps => part.row(Form::From { anchor: range.offset })?,
+            RangeKind::BaseReloc => {}
+        }
+        let rest = part.left;
+        tape.skip(rest)?;
+        done = range.end();
+    }
+    tape.skip(len - done)
+}
+
+/// What is left of a range.
+struct Part<'t, T> {
+    tape: &'t mut T,
+    offset: u64,
+    left: u64,
+}
+
+/// Why a part of a file ends.
+enum End<E> {
+    /// The range does.
+    Range,
+    /// The tape said no.
+    Tape(E),
+}
+
+impl<T: Tape> Part<'_, T> {
+    fn byte(&mut self) -> Result<u8, End<T::Error>> {
+        if self.left == 0 {
+            return Err(End::Range);
+        }
+        self.took(1);
+        self.tape.byte().map_err(End::Tape)
+    }
+
+    fn skip(&mut self, len: u64) -> Result<(), T::Error> {
+        let len = len.min(self.left);
+        self.took(len);
+        self.tape.skip(len)
+    }
+
+    fn reference(&mut self, form: Form) -> Result<u64, End<T::Error>> {
+        if self.left < form.width() as u64 {
+            return Err(End::Range);
+        }
+        self.took(form.width() as u64);
+        self.tape.reference(form).map_err(End::Tape)
+    }
+
+    fn took(&mut self, len: u64) {
+        self.left -= len;
+        self.offset += len;
+    }
+
+    fn number(&mut self, width: usize) -> Result<u64, End<T::Error>> {
+        (0..width).try_fold(0, |number, n| Ok(number | u64::from(self.byte()?) << (8 * n)))
+    }
+
+    /// What ends with its range is no error.
+    fn ended(result: Result<(), End<T::Error>>) -> Result<(), T::Error> {
+        match result {
+            Err(End::Tape(error)) => Err(error),
+            Ok(()) | Err(End::Range) => Ok(()),
+        }
+    }
+
+    fn row(&mut self, form: Form) -> Result<(), T::Error> {
+        while self.left >= form.width() as u64 {
+            Self::ended(self.reference(form).map(drop))?;
+        }
+        Ok(())
+    }
+
+    fn code(&mut self, is_fixed: bool) -> Result<(), T::Error> {
+        while self.left > 0 {
+            let result = self.instruction(is_fixed);
+            Self::ended(result)?;
+        }
+        Ok(())
+    }
+
+    fn instruction(&mut self, is_fixed: bool) -> Result<(), End<T::Error>> {
+        let operands = x86::measure(|| self.byte())?;
+        if operands.is_branch {
+            return self.reference(Form::Relative { base: 4 }).map(drop);
+        }
+        if operands.is_relative {
+            self.reference(Form::Relative { base: 4 + operands.immediate })?;
+        } else if is_fixed && operands.displacement == 4 {
+            self.reference(Form::Short)?;
+        } else {
+            self.skip(operands.displacement.into()).map_err(End::Tape)?;
+        }
+        if is_fixed && operands.immediate == 4 {
+            return self.reference(Form::Short).map(drop);
+        }
+        self.skip(operands.immediate.into()).map_err(End::Tape)
+    }
+
+    /// `r_offset`, `r_info`, `r_addend`: the last is an address where the type says so.
+    fn relocations(&mut self) -> Result<(), T::Error> {
+        const RELATIVE: [u32; 3] = [8, 37, 1_027];
+        while self.left >= 24 {
+            let result = self.reference(Form::Pointer).and_then(|_| {
+                let kind = self.number(8)? as u32;
+                if RELATIVE.contains(&kind) {
+                    return self.reference(Form::Pointer).map(drop);
+                }
+                self.skip(8).map_err(End::Tape)
+            });
+            Self::ended(result)?;
+        }
+        Ok(())
+    }
+
+    /// `st_name`, `st_info`, `st_other`, `st_shndx`, `st_value`, `st_size`: the value is an address in a section.
+    fn symbols(&mut self) -> Result<(), T::Error> {
+        while self.left >= 24 {
+            let result = self.number(8).and_then(|front| {
+                let section = front >> 48;
+                if section != 0 {
+                    self.reference(Form::Pointer)?;
+                    return self.skip(8).map_err(End::Tape);
+                }
+                self.skip(16).map_err(End::Tape)
+            });
+            Self::ended(result)?;
+        }
+        Ok(())
+    }
+
+    /// Four bytes of encodings, the place of `.eh_frame`, the number of entries, and two offsets for each.
+    fn frame_index(&mut self) -> Result<(), T::Error> {
+        let result = self.number(4).and_then(|_| {
+            self.reference(Form::Relative { base: 0 })?;
+            self.number(4)
+        });
+        Self::ended(result.map(drop))?;
+        self.row(Form::FromRegion)
+    }
+
+    fn frames(&mut self) -> Result<(), T::Error> {
+        let mut frames = Frames::default();
+        while self.left >= 8 {
+            let result = self.frame(&mut frames);
+            Self::ended(result)?;
+            if frames.is_over {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// One entry of `.eh_frame` (Linux Standard Base 5.0, core, 10.6.1).
+    fn frame(&mut self, frames: &mut Frames) -> Result<(), End<T::Error>> {
+        let start = self.offset;
+        let len = self.number(4)?;
+        if len == 0 || len == 0xffff_ffff || len > self.left || len < 4 {
+            frames.is_over = true;
+            return Ok(());
+        }
+        let behind = self.left - len;
+        let id_at = self.offset;
+        let id = self.reference(Form::Back)?;
+        let mut entry = Part { tape: &mut *self.tape, offset: self.offset, left: self.left - behind };
+        let result = if id == 0 {
+            entry.common(start, frames)
+        } else {
+            let common = id_at.checked_sub(id).and_then(|at| frames.encoding_of(at));
+            common.map_or(Ok(()), |encoding| entry.description(encoding))
+        };
+        let rest = entry.left;
+        match result {
+            Err(End::Tape(error)) => return Err(End::Tape(error)),
+            Ok(()) | Err(End::Range) => entry.skip(rest).map_err(End::Tape)?,
+        }
+        self.took(self.left - behind);
+        Ok(())
+    }
+
+    /// What all descriptions that name it have in common: how they write addresses.
+    fn common(&mut self, start: u64, frames: &mut Frames) -> Result<(), End<T::Error>> {
+        self.byte()?;
+        let mut letters = [0; 8];
+        let mut count = 0;
+        loop {
+            match self.byte()? {
+                0 => break,
+                letter if count < letters.len() => letters[count] = letter,
+                _ => return Ok(()),
+            }
+            count += 1;
+        }
+        for _ in 0..3 {
+            self.leb()?;
+        }
+        let mut encoding = Encoding { start, target: ABSOLUTE, data: None };
+        if letters[0] == b'z' {
+            self.leb()?;
+            for letter in &letters[1..count] {
+                match letter {
+                    b'R' => encoding.target = self.byte()?,
+                    b'L' => encoding.data = Some(self.byte()?),
+                    b'P' => {
+                        let how = self.byte()?;
+                        if how & 0x0f == 0x0b && how & 0x70 == 0x10 {
+                            self.reference(Form::Relative { base: 0 })?;
+                        } else {
+                            break;
+                        }
+                    }
+                    b'S' | b'B' | b'G' => {}
+                    _ => break,
+                }
+            }
+        }
+        if frames.commons.len() < COMMONS_MAX {
+            frames.commons.push(encoding);
+        }
+        Ok(())
+    }
+
+    /// Where a function begins, how long it is, and what to know of it when it is unwound.
+    fn description(&mut self, encoding: Encoding) -> Result<(), End<T::Error>> {
+        if encoding.target != RELATIVE_4 {
+            return Ok(());
+        }
+        self.reference(Form::Relative { base: 0 })?;
+        self.number(4)?;
+        if encoding.data == Some(RELATIVE_4) && self.byte()? == 4 {
+            self.reference(Form::Relative { base: 0 })?;
+        }
+        Ok(())
+    }
+
+    /// Takes a number whose bytes say which is its last.
+    fn leb(&mut self) -> Result<(), End<T::Error>> {
+        while self.byte()? & 0x80 != 0 {}
+        Ok(())
+    }
+}
+
+/// `DW_EH_PE_absptr`.
+const ABSOLUTE: u8 = 0;
+/// `DW_EH_PE_pcrel | DW_EH_PE_sdata4`.
+const RELATIVE_4: u8 = 0x1b;
+/// Most common entries that are remembered.
+const COMMONS_MAX: usize = 4_096;
+
+/// How an entry of `.eh_frame` and those that name it write addresses.
+#[derive(Clone, Copy)]
+struct Encoding {
+    start: u64,
+    target: u8,
+    data: Option<u8>,
+}
+
+#[derive(Default)]
+struct Frames {
+    commons: Vec<Encoding>,
+    is_over: bool,
+}
+
+impl Frames {
+    fn encoding_of(&self, start: u64) -> Option<Encoding> {
+        self.commons.binary_search_by_key(&start, |common| common.start).ok().map(|n| self.commons[n])
+    }
+}

@@ -1,0 +1,118 @@
+//! Executables as streams: the side that knows the new file.
+
+use std::convert::Infallible;
+
+use updraft_delta::limits::NATIVE_INSTRUCTIONS_MAX;
+use updraft_delta::native::rebuild::Base;
+use updraft_delta::native::sites::sites;
+use updraft_delta::native::{Copied, Layout, Side, rebuild};
+use updraft_delta::varint;
+
+use super::{PlainGroup, difference};
+use crate::image::Image;
+use crate::make::File;
+use crate::matcher::Copy;
+
+/// References that were predicted, as streams.
+#[derive(Debug, Default)]
+pub(super) struct References {
+    /// How many are as predicted before each that is not.
+    pub(super) gaps: Vec<u8>,
+    /// What is added to those.
+    pub(super) diffs: Vec<u8>,
+    /// How many were as predicted since.
+    gap: u64,
+}
+
+/// How to predict `new`: from the executable that most of it is copied from.
+pub(super) fn layout(bases: &[&File<'_>], old: &Image<'_>, new: &File<'_>, copies: &[Copy]) -> Option<Layout> {
+    let exe = new.exe.as_ref()?;
+    let copied = |base: usize| -> usize {
+        let (start, len) = old.span(base);
+        copies.iter().filter(|copy| (start..start + len).contains(&copy.old)).map(|copy| copy.len).sum()
+    };
+    let is_like = |base: &usize| bases[*base].exe.as_ref().is_some_and(|old| exe.is_like(old));
+    let base = (0..bases.len()).filter(is_like).max_by_key(|base| copied(*base))?;
+    let is_worth_it = copied(base) > 0 && copies.len() < NATIVE_INSTRUCTIONS_MAX;
+    is_worth_it.then(|| exe.layout_from(bases[base].exe.as_ref().expect("it is like the new one"), base))
+}
+
+impl PlainGroup {
+    pub(super) fn rebuilt(
+        &mut self,
+        old: &Image<'_>,
+        layout: &Layout,
+        bases: &[&File<'_>],
+        new: &[u8],
+        copies: &[Copy],
+    ) {
+        self.layout.extend(layout.encode());
+        let copied = |copy: &Copy| Copied { new: copy.new as u64, old: copy.old as u64, len: copy.len as u64 };
+        let copies: Vec<Copied> = copies.iter().map(copied).collect();
+        let bytes = bases[layout.base].bytes;
+        let Ok(sites) = sites(layout, |at, buf| {
+            buf.copy_from_slice(&bytes[at as usize..][..buf.len()]);
+            Ok::<(), Infallible>(())
+        });
+        let (start, len) = old.span(layout.base);
+        let base = Base { start: start as u64, len: len as u64, sites: &sites };
+        let mut encoder = Encoder { group: self, old, new, at: 0 };
+        let Ok(()) = rebuild(layout, &base, &copies, new.len() as u64, &mut encoder);
+    }
+}
+
+/// The side that knows the new file and writes down what the other needs.
+struct Encoder<'e> {
+    group: &'e mut PlainGroup,
+    old: &'e Image<'e>,
+    new: &'e [u8],
+    at: usize,
+}
+
+impl Encoder<'_> {
+    fn next(&mut self, len: usize) -> &[u8] {
+        self.at += len;
+        &self.new[self.at - len..self.at]
+    }
+}
+
+impl Side for Encoder<'_> {
+    type Error = Infallible;
+
+    fn old(&mut self, at: u64, buf: &mut [u8]) -> Result<(), Infallible> {
+        buf.copy_from_slice(self.old.bytes(at as usize, buf.len()));
+        Ok(())
+    }
+
+    fn inserted(&mut self, buf: &mut [u8]) -> Result<(), Infallible> {
+        buf.copy_from_slice(self.next(buf.len()));
+        self.group.insert.extend_from_slice(buf);
+        Ok(())
+    }
+
+    fn copied(&mut self, buf: &mut [u8]) -> Result<(), Infallible> {
+        let new = &self.new[self.at..self.at + buf.len()];
+        self.at += buf.len();
+        self.group.diff.extend(difference(buf, new));
+        buf.copy_from_slice(new);
+        Ok(())
+    }
+
+    fn reference(&mut self, predicted: u64, width: usize) -> Result<u64, Infallible> {
+        let value = self.next(width).iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte));
+        let references = &mut self.group.references;
+        if value == predicted {
+            references.gap += 1;
+            return Ok(value);
+        }
+        let diff = value.wrapping_sub(predicted);
+        let diff = if width == 4 { i64::from(diff as u32 as i32) } else { diff as i64 };
+        varint::write(&mut references.gaps, std::mem::take(&mut references.gap));
+        varint::write(&mut references.diffs, varint::zigzag(diff));
+        Ok(value)
+    }
+
+    fn write(&mut self, _bytes: &[u8]) -> Result<(), Infallible> {
+        Ok(())
+    }
+}

@@ -1,0 +1,82 @@
+//! Reading ELF: sections, and what they hold.
+
+use object::elf;
+use object::read::elf::{FileHeader, SectionHeader};
+use object::{Endianness, elf::FileHeader64};
+use updraft_delta::native::layout::REGIONS_MAX;
+use updraft_delta::native::{Range, RangeKind, Span};
+
+use super::{Exe, Machine, tidied};
+
+/// A section, as far as it matters here.
+struct Section<'a> {
+    name: &'a str,
+    kind: u32,
+    flags: u64,
+    span: Span,
+}
+
+/// The parts of an ELF file.
+pub(super) fn recognise(bytes: &[u8]) -> Option<Exe> {
+    let header = FileHeader64::<Endianness>::parse(bytes).ok()?;
+    let endian = header.endian().ok()?;
+    if endian != Endianness::Little || header.e_machine(endian) != elf::EM_X86_64 {
+        return None;
+    }
+    let is_fixed = header.e_type(endian) == elf::ET_EXEC;
+    let table = header.sections(endian, bytes).ok()?;
+    let sections: Vec<Section<'_>> = table
+        .iter()
+        .filter_map(|section| {
+            let kind = section.sh_type(endian);
+            let (offset, len) = section.file_range(endian).unwrap_or_default();
+            let is_inside = offset.checked_add(len).is_some_and(|end| end <= bytes.len() as u64);
+            let (address, size) = (section.sh_addr(endian), section.sh_size(endian).max(len));
+            let span = Span { offset, len, address, size };
+            let name = std::str::from_utf8(table.section_name(endian, section).ok()?).ok()?;
+            let is_good = is_inside && address < 1 << 62 && size < 1 << 62;
+            is_good.then_some(Section { name, kind, flags: section.sh_flags(endian).into(), span })
+        })
+        .collect();
+    let parts = sections.iter().filter(|section| section.is_in_memory()).take(REGIONS_MAX / 2);
+    let parts: Vec<_> = parts.map(|section| (section.name.to_owned(), section.span)).collect();
+    if parts.is_empty() {
+        return None;
+    }
+    let range = |section: &Section<'_>| {
+        let kind = section.holds(is_fixed)?;
+        Some(Range { kind, offset: section.span.offset, len: section.span.len })
+    };
+    let ranges = tidied(sections.iter().filter_map(range).collect(), bytes.len() as u64);
+    let is_table = |range: &&Range| matches!(range.kind, RangeKind::Rela64 | RangeKind::Relr64);
+    let tables = ranges.iter().filter(is_table).copied().collect();
+    Some(Exe { machine: Machine::ElfX86_64, parts, ranges, tables, image_base: 0 })
+}
+
+impl Section<'_> {
+    fn is_in_memory(&self) -> bool {
+        let is_threads_own = self.flags & u64::from(elf::SHF_TLS) != 0 && self.kind == elf::SHT_NOBITS;
+        self.flags & u64::from(elf::SHF_ALLOC) != 0 && self.span.address != 0 && !is_threads_own
+    }
+
+    fn holds(&self, is_fixed: bool) -> Option<RangeKind> {
+        let is_code = self.flags & u64::from(elf::SHF_EXECINSTR) != 0;
+        match (self.kind, self.name) {
+            (elf::SHT_NOBITS, _) => None,
+            (elf::SHT_RELA, _) => Some(RangeKind::Rela64),
+            (elf::SHT_RELR, _) => Some(RangeKind::Relr64),
+            (elf::SHT_SYMTAB | elf::SHT_DYNSYM, _) => Some(RangeKind::Sym64),
+            (_, ".eh_frame") => Some(RangeKind::EhFrame),
+            (_, ".eh_frame_hdr") => Some(RangeKind::EhFrameHdr),
+            _ if is_code => Some(if is_fixed { RangeKind::X86_64Fixed } else { RangeKind::X86_64 }),
+            (elf::SHT_INIT_ARRAY | elf::SHT_FINI_ARRAY, _) => Some(RangeKind::Pointers),
+            (elf::SHT_PROGBITS, name) if is_fixed && may_hold_pointers(name) => Some(RangeKind::Pointers),
+            _ => None,
+        }
+    }
+}
+
+fn may_hold_pointers(name: &str) -> bool {
+    const NAMES: [&str; 7] = [".rodata", ".got", ".got.plt", ".itablink", ".typelink", ".noptrdata", ".go.buildinfo"];
+    NAMES.contains(&name) || name.starts_with(".data")
+}
