@@ -95,6 +95,15 @@ pub fn decode(bytes: &[u8]) -> Result<Tree, Error> {
 /// # Errors
 /// As [`decode`], but for what follows the last entry.
 pub(super) fn decode_front(bytes: &[u8]) -> Result<(Tree, usize), Error> {
+    let (entries, len) = entries_front(bytes)?;
+    Ok((Tree::new(entries)?, len))
+}
+
+/// The entries that `bytes` begin with, whether they are a tree or not, and how many bytes they take.
+///
+/// # Errors
+/// When they are not in the one encoding of what they say.
+pub(super) fn entries_front(bytes: &[u8]) -> Result<(BTreeMap<RelPath, Kind>, usize), Error> {
     let mut reader = Reader::new(bytes);
     if reader.take(MAGIC.len()).ok() != Some(MAGIC) {
         return Err(Error::Magic);
@@ -113,7 +122,7 @@ pub(super) fn decode_front(bytes: &[u8]) -> Result<(Tree, usize), Error> {
         before = path.as_str().to_owned();
         entries.insert(path, read_kind(&mut reader)?);
     }
-    Ok((Tree::new(entries)?, reader.at))
+    Ok((entries, reader.at))
 }
 
 fn read_path(reader: &mut Reader<'_>, before: &str) -> Result<RelPath, Error> {

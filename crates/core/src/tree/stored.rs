@@ -65,6 +65,11 @@ pub fn pack(tree: &Tree, hint: &Hint) -> Vec<u8> {
     zstd::bulk::compress(&bytes, 19).expect("compressing memory into memory cannot fail")
 }
 
+/// The bytes to keep of `tree` where it was not fetched as it is stored: without a hint, and packed in a moment.
+pub fn repack(tree: &Tree) -> Vec<u8> {
+    zstd::bulk::compress(&codec::encode(tree), 3).expect("compressing memory into memory cannot fail")
+}
+
 /// The tree in `packed`, which was signed as `digest` with `len` bytes, and the hint behind it.
 ///
 /// # Errors
@@ -154,6 +159,7 @@ mod tests {
             let packed = pack(&tree, &hint);
             let len = codec::encode(&tree).len() as u64;
             prop_assert_eq!(unpack_by_digest(&packed, tree.digest()).unwrap(), (tree.clone(), hint.clone()));
+            prop_assert_eq!(unpack(&repack(&tree), tree.digest(), len).unwrap().0, tree.clone());
             prop_assert_eq!(unpack(&packed, tree.digest(), len).unwrap(), (tree, hint));
         }
 

@@ -5,10 +5,10 @@
 //! stands in for them, so that this part of the document is a copy of the old one.
 //!
 //! ```text
-//! the new tree's document (codec), but for each file that the patch makes: size and digest of the old file at the same
-//!     path, or size 0 and 32 zero bytes where there is none
+//! the new tree's document (codec), but each file that the patch makes has size and digest of the old file at the same path,
+//!     or neither where there is none: then it is written as a directory of its mode
 //! for each of those files, in the order of their paths:
-//!     files left out since the one before << 1 | is a twin       varint
+//!     entries left out since the one before << 1 | is a twin     varint
 //!     of a twin: the output that it has its content from         varint
 //! ```
 //!
@@ -19,10 +19,13 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::lacking;
 use crate::digest::Digest;
-use crate::limits::{FILE_LEN_MAX, TREE_LEN_MAX};
+use crate::limits::TREE_LEN_MAX;
 use crate::path::RelPath;
 use crate::tree::codec::{self, Reader, put_varint};
 use crate::tree::{Kind, Tree};
+
+/// The digest of what is not made yet.
+const UNKNOWN: Digest = Digest::from_bytes([0; 32]);
 
 /// What one masked file takes at most beyond what it takes in the document: seven bytes for a size of one, and a number of
 /// a million each for what is left out and for the output.
@@ -50,21 +53,24 @@ pub fn mask(old: &Tree, new: &Tree) -> Vec<u8> {
     let (mut entries, mut tail) = (new.entries.clone(), Vec::new());
     let (mut left_out, mut next) = (0, 1);
     for (path, kind) in &mut entries {
-        let Kind::File { size, digest, .. } = kind else { continue };
-        let Some(output) = outputs.get(digest) else {
+        let made = match kind {
+            Kind::File { mode, digest, .. } => outputs.get(digest).map(|output| (*mode, *output)),
+            _ => None,
+        };
+        let Some((mode, output)) = made else {
             left_out += 1;
             continue;
         };
-        let is_twin = *output != next;
+        let is_twin = output != next;
         put_varint(&mut tail, left_out << 1 | u64::from(is_twin));
         match is_twin {
-            true => put_varint(&mut tail, *output),
+            true => put_varint(&mut tail, output),
             false => next += 1,
         }
         left_out = 0;
-        (*size, *digest) = match old.get(path) {
-            Some(Kind::File { size, digest, .. }) => (*size, *digest),
-            _ => (0, Digest::from_bytes([0; 32])),
+        *kind = match old.get(path) {
+            Some(Kind::File { size, digest, .. }) => Kind::File { mode, size: *size, digest: *digest },
+            _ => Kind::Dir { mode },
         };
     }
     let mut document = codec::encode(&Tree { entries });
@@ -91,25 +97,27 @@ impl Masked {
         if document.len() as u64 > TREE_LEN_MAX {
             return Err(codec::Error::Magic.into());
         }
-        let (mut tree, len) = codec::decode_front(document)?;
+        let (mut entries, len) = codec::entries_front(document)?;
         let mut tail = Tail { reader: Reader::new(&document[len..]), next: 1, left_out: None };
         let (known, mut made) = (old.blobs(), BTreeMap::new());
         tail.advance()?;
-        for (path, kind) in &mut tree.entries {
-            let Kind::File { size, digest, .. } = kind else { continue };
-            match tail.file()? {
-                Some(output) => {
-                    let found = lens.get(output - 1).copied();
-                    *size = found.ok_or(Error::Outputs("it has files from more outputs than there are"))?;
-                    if *size == 0 || *size > FILE_LEN_MAX {
-                        return Err(Error::Outputs("it has a file from an output that is empty, or too long for one"));
-                    }
+        for (path, kind) in &mut entries {
+            match (tail.entry()?, &kind) {
+                (Some(output), Kind::File { mode, .. } | Kind::Dir { mode }) => {
+                    let size = lens.get(output - 1).copied().filter(|size| *size > 0);
+                    let size =
+                        size.ok_or(Error::Outputs("it has a file from an output that is empty, or not there"))?;
+                    *kind = Kind::File { mode: *mode, size, digest: UNKNOWN };
                     made.insert(path.clone(), output);
                 }
-                None if *size == 0 || known.get(digest) == Some(size) => {}
-                None => return Err(Error::Outputs("it has a file that is neither made nor in the old tree")),
+                (Some(_), Kind::Symlink { .. }) => return Err(Error::Outputs("it has a link that is made")),
+                (None, Kind::File { size, digest, .. }) if *size > 0 && known.get(digest) != Some(size) => {
+                    return Err(Error::Outputs("it has a file that is neither made nor in the old tree"));
+                }
+                (None, _) => {}
             }
         }
+        let tree = Tree::new(entries).map_err(codec::Error::from)?;
         if tail.left_out.is_some() || tail.next != lens.len() + 1 {
             return Err(Error::Outputs("it has no use for some of the outputs"));
         }
@@ -147,7 +155,7 @@ struct Tail<'a> {
     reader: Reader<'a>,
     /// The output that a file which is no twin has its content from.
     next: usize,
-    /// How many files come before the next that is made, and whether that is a twin; none when no more are.
+    /// How many entries come before the next that is made, and whether that is a twin; none when no more are.
     left_out: Option<(u64, bool)>,
 }
 
@@ -160,8 +168,8 @@ impl Tail<'_> {
         Ok(())
     }
 
-    /// The output that the next file is made as, if it is.
-    fn file(&mut self) -> Result<Option<usize>, Error> {
+    /// The output that the next entry has its content from, if it is made.
+    fn entry(&mut self) -> Result<Option<usize>, Error> {
         let output = match &mut self.left_out {
             None => return Ok(None),
             Some((left_out, _)) if *left_out > 0 => {
@@ -241,12 +249,10 @@ mod tests {
         let old = tree(&[("a", "one"), ("b", "two"), ("c", "three")]);
         let new = tree(&[("a", "ONE!"), ("b", "two"), ("c", "ONE!"), ("d", "new"), ("e", "three")]);
         let document = mask(&old, &new);
-        // `a` and `c` are as they were; `d` is nothing yet. Made are `a` as output 1, `c` as its twin, `d` as output 2.
-        let stand_in = tree(&[("a", "one"), ("b", "two"), ("c", "three"), ("d", ""), ("e", "three")]);
-        let mut expected = stand_in;
-        let zeros = Kind::File { mode: 0o644, size: 0, digest: Digest::from_bytes([0; 32]) };
-        expected.entries.insert(path("d"), zeros);
-        let expected = [codec::encode(&expected), vec![0, 1 << 1 | 1, 1, 0]].concat();
+        // `a` and `c` are as they were, `d` has a mode and nothing more. Made are `a` as output 1, `c` as its twin, `d` as output 2.
+        let mut stand_in = tree(&[("a", "one"), ("b", "two"), ("c", "three"), ("e", "three")]);
+        stand_in.entries.insert(path("d"), Kind::Dir { mode: 0o644 });
+        let expected = [codec::encode(&stand_in), vec![0, 1 << 1 | 1, 1, 0]].concat();
         assert_eq!(hex::encode(&document), hex::encode(expected));
         assert_eq!(Masked::parse(&document, &old, &[4, 3]).unwrap().fill(&digests(&old, &new)), new);
     }
@@ -259,7 +265,7 @@ mod tests {
         assert!(refused(&codec::encode(&new), &[]).contains("neither made nor in the old tree"));
         let document = mask(&old, &new);
         assert!(refused(&document, &[0]).contains("empty"));
-        assert!(refused(&document, &[FILE_LEN_MAX + 1]).contains("too long"));
+        assert!(refused(&document, &[u64::MAX]).contains("over the limit"));
         let twin = [&document[..document.len() - 1], &[1 << 1 | 1, 1]].concat();
         assert!(refused(&twin, &[3]).contains("twin of nothing"));
         let far = [&document[..], &[0]].concat();
