@@ -14,9 +14,10 @@
 //! - [`mod@apply`]: from bases and streams to outputs; [`survey`]: what each is made of.
 //!
 //! `docs/format.md` draws the format.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod apply;
+pub mod container;
 pub mod error;
 pub mod header;
 pub mod limits;
@@ -29,6 +30,7 @@ mod streams;
 pub mod survey;
 pub mod varint;
 pub mod words;
+pub mod zlib;
 
 pub use apply::{Patch, Sink};
 pub use error::Error;

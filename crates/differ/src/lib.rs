@@ -10,6 +10,7 @@
 //! - `make`: from files to a patch that was proven.
 #![forbid(unsafe_code)]
 
+pub mod container;
 mod encode;
 mod exe;
 mod image;

@@ -49,7 +49,7 @@ fn arrows_between_crates_only_go_down() {
         ("files", &["core"]),
         ("client", &["core", "delta", "files"]),
         ("publisher", &["core", "differ", "files"]),
-        ("server", &["core", "differ"]),
+        ("server", &["core", "delta"]),
         ("agent", &["client", "core"]),
         ("cli", &all),
         ("testkit", &["core"]),
@@ -189,8 +189,11 @@ fn core_forbids_what_clippy_can_see() {
 }
 
 #[test]
-fn nothing_is_unsafe() {
-    assert_kept(naming(sources(), &[concat!("un", "safe")]));
+fn nothing_is_unsafe_but_the_calls_of_zlib() {
+    let (zlib, others): (Vec<_>, Vec<_>) =
+        sources().into_iter().partition(|source| source.is_in("crates/delta/src/zlib.rs"));
+    assert!(!naming(zlib, &[concat!("un", "safe")]).is_empty(), "the file is where it is looked for");
+    assert_kept(naming(others, &[concat!("un", "safe")]));
     let forbidding = ["crates/core/src/lib.rs", "crates/files/src/lib.rs"];
     let missing = forbidding.into_iter().filter(|path| {
         let text = std::fs::read_to_string(workspace().join(path)).unwrap();
