@@ -45,11 +45,20 @@ pub(crate) enum Command {
     /// Install and update on a device (the same as updraft-agent)
     #[command(subcommand)]
     Agent(updraft_agent::args::Command),
+    /// What this program does for itself, in other processes
+    #[command(subcommand, hide = true)]
+    Internal(Internal),
     /// Print completions for a shell
     Completions {
         /// The shell
         shell: clap_complete::Shell,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Internal {
+    /// Make a patch for a server
+    MakePatch(crate::workshop::child::MakePatch),
 }
 
 /// Values stay text here: the server's configuration reads them, as it reads environment and file.

@@ -16,6 +16,7 @@ mod release;
 mod remote;
 mod secrets;
 mod serve;
+mod workshop;
 
 use std::process::ExitCode;
 
@@ -24,7 +25,7 @@ use updraft_agent::ui::{Exit, printable, warn};
 use updraft_core::trust;
 use updraft_publisher::{RemoteError, base, create, publish, root};
 
-use args::{Cli, Command};
+use args::{Cli, Command, Internal};
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         Command::Gc(args) => maintain::gc(&args),
         Command::Fsck(args) => maintain::fsck(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Internal(Internal::MakePatch(args)) => workshop::child::run(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "updraft", &mut std::io::stdout());
             Ok(Exit::Done)

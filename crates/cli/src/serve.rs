@@ -24,6 +24,7 @@ use crate::app::install_line;
 use crate::args::Serve;
 use crate::folder::{FolderApp, FolderRescan, refuse_private, watch};
 use crate::secrets::{shell_word, this_program};
+use crate::workshop::Workbench;
 
 /// How long a stopping server waits for work that cannot be interrupted.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(2);
@@ -109,7 +110,8 @@ async fn serve(config: Config, config_file: Option<&Path>) -> anyhow::Result<()>
     }
     let publishing = rescan.clone().filter(|_| can_sign).map(|rescan| tokio::spawn(publish(rescan, config.clone())));
     let rescan = rescan.map(|rescan| Arc::new(rescan) as Arc<dyn Rescan>);
-    serve::run(&config, depot, admin.digest, rescan, listener, stop).await;
+    let workshop = Arc::new(Workbench::new(&config.patches)?);
+    serve::run(&config, depot, admin.digest, rescan, workshop, listener, stop).await;
     if let Some(publishing) = publishing {
         publishing.abort();
     }

@@ -8,6 +8,7 @@
 //! - [`remote`], [`http`]: the server, as a publisher sees it;
 //! - [`base`]: the app as it is, verified; [`sign`]: what is signed on top of it;
 //! - [`create`]: a new app; [`publish`]: a new release; [`pin`]: a release that is to stay;
+//! - [`patch`]: what turns one tree into another;
 //! - [`root`]: a change of keys, and the file that travels to those who must sign it;
 //! - [`notes`]: what is new, as people write it down;
 //! - [`folder`]: a folder that publishes itself.
@@ -20,6 +21,7 @@ pub mod http;
 pub mod keys;
 pub mod notes;
 mod pem;
+pub mod patch;
 pub mod pin;
 pub mod progress;
 pub mod publish;

@@ -23,6 +23,8 @@ pub use layer::{Error, Origin};
 
 /// Where the seed listens, and we after it: reachable from anywhere.
 const LISTEN: &str = "0.0.0.0:8080";
+/// As many releases of a platform as the depot remembers.
+const PATCH_RELEASES_MAX: usize = 16;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Everything that an operator has set, checked.
@@ -44,6 +46,21 @@ pub struct Config {
     pub gc_grace: Duration,
     /// How long a timestamp is good for.
     pub timestamp_lifetime: Duration,
+    /// How patches are made.
+    pub patches: Patches,
+}
+
+/// How patches are made in the background.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patches {
+    /// From how many of the last releases a new one gets patches.
+    pub releases: usize,
+    /// How many are made at a time; 0 for none at all.
+    pub jobs: usize,
+    /// How much memory making one may take, in bytes; none for what the machine allows.
+    pub memory: Option<u64>,
+    /// How long making one may take.
+    pub timeout: Duration,
 }
 
 /// A folder that is an app.
@@ -90,6 +107,7 @@ impl Config {
                 .map(|url| url.0),
             gc_grace: span(&layers, Key::GcGrace, 7 * DAY, Duration::ZERO..=3_650 * DAY)?,
             timestamp_lifetime: span(&layers, Key::TimestampLifetime, DAY, Duration::from_secs(60)..=90 * DAY)?,
+            patches: patches(&layers)?,
             folder,
         })
     }
@@ -100,6 +118,7 @@ impl Config {
         depot::Options {
             timestamp_life_secs: self.timestamp_lifetime.as_secs() as i64,
             gc_grace_secs: self.gc_grace.as_secs() as i64,
+            patch_releases: self.patches.releases,
             ..depot::Options::default()
         }
     }
@@ -126,6 +145,29 @@ fn app_of(path: &Path) -> Option<AppName> {
     absolute.file_name()?.to_str()?.parse().ok()
 }
 
+fn patches(layers: &Layers) -> Result<Patches, Error> {
+    const HOUR: Duration = Duration::from_secs(60 * 60);
+    let number = |key, default, max: usize| {
+        let expected = format!("a number from 0 to {max}");
+        match layers.parsed::<usize>(key, &expected)? {
+            None => Ok(default),
+            Some(number) if number <= max => Ok(number),
+            Some(_) => Err(layers.wrong(key, &expected)),
+        }
+    };
+    const MEMORY: &str = "an amount from 64MiB on, such as 512MiB or 4GiB";
+    let memory = layers.parsed::<Amount>(Key::PatchMemory, MEMORY)?.map(|Amount(bytes)| bytes);
+    if memory.is_some_and(|bytes| bytes < 64 << 20) {
+        return Err(layers.wrong(Key::PatchMemory, MEMORY));
+    }
+    Ok(Patches {
+        releases: number(Key::PatchReleases, 5, PATCH_RELEASES_MAX)?,
+        jobs: number(Key::PatchJobs, 1, 64)?,
+        memory,
+        timeout: span(layers, Key::PatchTimeout, HOUR, Duration::from_secs(1)..=7 * DAY)?,
+    })
+}
+
 fn span(
     layers: &Layers,
     key: Key,
@@ -143,6 +185,20 @@ fn span(
 /// A number and its unit: `s`, `m`, `h` or `d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Span(Duration);
+
+/// A number of bytes and its unit: `MiB` or `GiB`.
+struct Amount(u64);
+
+impl FromStr for Amount {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let units = [("MiB", 20), ("GiB", 30)];
+        let (number, log) = units.iter().find_map(|(unit, log)| Some((text.strip_suffix(unit)?, *log))).ok_or(())?;
+        let number: u64 = number.trim_end().parse().map_err(drop)?;
+        number.checked_mul(1 << log).map(Self).ok_or(())
+    }
+}
 
 const UNITS: [(char, u64); 4] = [('d', 86_400), ('h', 3_600), ('m', 60), ('s', 1)];
 
@@ -207,6 +263,8 @@ mod tests {
         assert_eq!(config.access, Access::default());
         assert_eq!(config.depot_options().timestamp_life_secs, 86_400);
         assert_eq!(config.depot_options().gc_grace_secs, 7 * 86_400);
+        assert_eq!((config.patches.releases, config.patches.jobs, config.patches.memory), (5, 1, None));
+        assert_eq!(config.depot_options().patch_releases, 5);
     }
 
     #[test]
@@ -266,6 +324,12 @@ mod tests {
             ("timestamp-lifetime", "91d"),
             ("timestamp-lifetime", "1s"),
             ("admin-token", "upd_secret"),
+            ("patch-releases", "17"),
+            ("patch-jobs", "-1"),
+            ("patch-memory", "63MiB"),
+            ("patch-memory", "1000000000"),
+            ("patch-memory", "99999999999999GiB"),
+            ("patch-timeout", "0s"),
             ("app", "../x"),
             ("app", "lonely"),
         ] {
@@ -321,6 +385,14 @@ mod tests {
         assert!(
             load(&[("config", "/does/not/exist.toml")], &[]).unwrap_err().to_string().contains("/does/not/exist.toml")
         );
+    }
+
+    #[test]
+    fn patches_are_made_as_it_is_set() {
+        let file = "patch_releases = 2\npatch_jobs = 0\npatch_memory = '3 GiB'\npatch_timeout = '90m'";
+        let patches = with_file(file, &[], &[]).unwrap().patches;
+        let timeout = Duration::from_secs(5_400);
+        assert_eq!(patches, Patches { releases: 2, jobs: 0, memory: Some(3 << 30), timeout });
     }
 
     #[test]

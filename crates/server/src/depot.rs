@@ -19,6 +19,7 @@ mod health;
 mod keys;
 mod load;
 mod parallel;
+mod patches;
 mod presence;
 mod promote;
 mod renew;
@@ -43,6 +44,8 @@ pub use error::Error;
 pub use fsck::Repair;
 pub use health::Round;
 pub use keys::{Error as KeysError, OnlineKeys};
+pub(crate) use patches::{Kept, Prepared};
+pub use patches::{Pair, PatchUpload, Tally};
 pub use renew::Renewed;
 pub use trees::ReleaseTree;
 pub use upload::Upload;
@@ -60,12 +63,15 @@ pub struct Options {
     pub online_life_secs: i64,
     /// How long `gc` waits between condemning an object and deleting it, in seconds. 7 days by default.
     pub gc_grace_secs: i64,
+    /// From how many of the last releases there is to be a patch to a new one; so many stay in the store. 0 by default: that
+    /// is for whoever has patches made.
+    pub patch_releases: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
         const DAY: i64 = 24 * 60 * 60;
-        Self { timestamp_life_secs: DAY, online_life_secs: 90 * DAY, gc_grace_secs: 7 * DAY }
+        Self { timestamp_life_secs: DAY, online_life_secs: 90 * DAY, gc_grace_secs: 7 * DAY, patch_releases: 0 }
     }
 }
 
@@ -76,6 +82,7 @@ struct Inner {
     apps: ArcSwap<BTreeMap<AppName, Arc<Slot>>>,
     uploads: upload::Running,
     trees: trees::Remembered,
+    patches: patches::Ear,
     /// One collection at a time.
     collecting: tokio::sync::Mutex<()>,
     /// One check at a time: each reads the whole store.
@@ -140,6 +147,7 @@ impl Depot {
             apps: ArcSwap::default(),
             uploads: upload::Running::default(),
             trees: trees::Remembered::default(),
+            patches: patches::Ear::default(),
             collecting: tokio::sync::Mutex::new(()),
             checking: tokio::sync::Mutex::new(()),
             owing: tokio::sync::Notify::new(),

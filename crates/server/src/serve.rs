@@ -34,6 +34,7 @@ use updraft_core::digest::Sha256;
 use crate::config::Config;
 use crate::depot::{Depot, Round};
 use crate::http::{Body, Parts, Service};
+use crate::maker::{self, Workshop};
 use crate::rescan::Rescan;
 use crate::seed::Seed;
 use inbound::Inbound;
@@ -115,12 +116,14 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
 /// Runs a server as `config` says, until `shutdown`: answers requests, renews what is signed online, keeps the list of
 /// the folder's files ready.
 ///
-/// `admin` is the digest of the admin token; `rescan` scans the folder, where the configuration names one.
+/// `admin` is the digest of the admin token; `rescan` scans the folder, where the configuration names one; `workshop` makes
+/// patches.
 pub async fn run(
     config: &Config,
     depot: Depot,
     admin: Sha256,
     rescan: Option<Arc<dyn Rescan>>,
+    workshop: Arc<dyn Workshop>,
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
 ) {
@@ -131,8 +134,15 @@ pub async fn run(
     if let Some(seed) = seed.clone() {
         tasks.spawn(keep_listed(seed));
     }
+    let mut patches = JoinSet::new();
+    patches.spawn(maker::run(depot.clone(), workshop, config.patches.jobs));
     let (access, public_url) = (config.access.clone(), config.public_url.clone());
     let service = Service::new(Parts { depot, seed, admin, access, public_url });
+    let shutdown = async {
+        shutdown.await;
+        // Nobody waits for a patch: what is in the making ends at once, and is begun anew at the next start.
+        patches.shutdown().await;
+    };
     serve(listener, service, Limits::default(), shutdown).await;
     // These tasks only do what the next start would do as well.
     tasks.shutdown().await;

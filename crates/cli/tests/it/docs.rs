@@ -37,9 +37,11 @@ const IN_PASSING: &[&str] = &[
     "HOME/trash/{number}/",
     "KEYS/{app}/pending.json",
     "KEYS/{app}/rotation.json",
+    "apps/{app}/patches/{digest}/{digest}",
     "private/condemned/{app}%20{digest}",
     "private/first/{app}%20{op_id}",
     "private/md5/{app}",
+    "private/patches/{app}",
     "private/rotations/{app}%20{op_id}",
 ];
 

@@ -79,6 +79,8 @@ impl Server {
         let _ = fs::remove_file(home.join("data/address"));
         let log = fs::File::create(home.join("server.log")).unwrap();
         let mut command = updraft();
+        // Where patches are what a test is about, it says so.
+        command.env("UPDRAFT_PATCH_JOBS", "0");
         command.arg("serve").args(args).args(["--listen", "127.0.0.1:0", "--data"]).arg(home.join("data"));
         let mut command = wrap(command);
         let mut child = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();

@@ -115,6 +115,10 @@ keys! {
     PublicUrl = "public_url",
     GcGrace = "gc_grace",
     TimestampLifetime = "timestamp_lifetime",
+    PatchReleases = "patch_releases",
+    PatchJobs = "patch_jobs",
+    PatchMemory = "patch_memory",
+    PatchTimeout = "patch_timeout",
 }
 
 impl Key {

@@ -119,6 +119,7 @@ impl Depot {
                 let live = Live { app: app.clone(), metadata, releases: change.releases };
                 let view = Arc::new(View::new(head, base.first_root.clone(), believed, live, tag));
                 slot.show(Arc::clone(&view));
+                self.inner.patches.stir();
                 self.publish_timestamp(&view).await;
                 Ok(Outcome::Done(view))
             }

@@ -21,7 +21,7 @@ use updraft_core::tree::stored::{unpack, unpack_by_digest};
 use updraft_core::trust::{MetadataFile, Role};
 
 use super::gc::blob_of;
-use super::{Depot, Error, View, blob, blocking, load};
+use super::{Depot, Error, View, blob, blocking, load, patches};
 use crate::store::{Meta, Object, READ_LEN};
 
 /// How many objects one listing names.
@@ -35,7 +35,8 @@ const PROBLEMS_MAX: usize = 1_000;
 pub enum Repair {
     /// Only say what is wrong.
     Nothing,
-    /// Write derived files anew, and delete damaged blobs and trees, so that a publisher's next upload replaces them.
+    /// Write derived files anew, and delete damaged blobs and trees, so that a publisher's next upload replaces them; and
+    /// damaged patches, which are made again.
     WhatCanBe,
 }
 
@@ -103,7 +104,7 @@ impl Check<'_> {
             for (key, meta) in &page {
                 match self.object(app, key, meta).await {
                     Ok(None) => blobs.extend(blob_of(app, key).map(|(digest, _)| digest)),
-                    Ok(Some(reason)) => self.damaged(key, &reason).await?,
+                    Ok(Some(reason)) => self.damaged(app, key, &reason).await?,
                     Err(error) => self.problem(format!("{key} cannot be read: {error}")),
                 }
             }
@@ -114,9 +115,17 @@ impl Check<'_> {
         }
     }
 
-    async fn damaged(&mut self, key: &Key, reason: &str) -> Result<(), Error> {
+    async fn damaged(&mut self, app: &AppName, key: &Key, reason: &str) -> Result<(), Error> {
         let room = key.as_str().split('/').nth(2).unwrap_or_default();
-        if self.repair == Repair::WhatCanBe && matches!(room, "blobs" | "trees") {
+        if self.repair == Repair::WhatCanBe && room == "patches" {
+            self.depot.inner.store.delete(key).await?;
+            if let Some(pair) = patches::pair_of(app, key) {
+                self.depot.forget_patch(&self.depot.slot_or_new(app), pair).await?;
+            }
+            self.problem(format!(
+                "{key} is damaged: {reason}; it was deleted, and is made again while its releases live"
+            ));
+        } else if self.repair == Repair::WhatCanBe && matches!(room, "blobs" | "trees") {
             self.depot.inner.store.delete(key).await?;
             self.problem(format!(
                 "{key} is damaged: {reason}; it was deleted, publish its release again to replace it"
@@ -149,6 +158,12 @@ impl Check<'_> {
                 let Ok(digest) = name.parse() else { return Ok(Some("no tree has such a name".into())) };
                 let Some((packed, _)) = store.read(key, TREE_LEN_MAX).await? else { return Ok(None) };
                 Ok(blocking(move || unpack_by_digest(&packed, digest).err().map(|e| e.to_string())).await?)
+            }
+            "patches" => {
+                let Some(pair) = patches::pair_of(app, key) else { return Ok(Some("no patch has such a name".into())) };
+                let Some(object) = store.open(key).await? else { return Ok(None) };
+                let digest = self.depot.patch_digest(app, pair).await?;
+                Ok(blocking(move || patches::problem(object, pair, digest, &Handle::current())).await?)
             }
             "targets" => {
                 let Some((bytes, _)) = store.read(key, RELEASE_LEN_MAX).await? else { return Ok(None) };

@@ -1,7 +1,8 @@
 //! The collector: it condemns what nothing needs, waits for the grace, then deletes.
 //!
 //! What is needed is marked from the newest head: its metadata and every root, the documents of releases and channels,
-//! their trees, and the blobs of those trees. Only rooms that are known here are judged; anything else is kept. Where the
+//! their trees, and the blobs of those trees; the trees from which the next patches are made, with theirs; and patches that
+//! lead to what is live, from where devices may still come. Only rooms that are known here are judged; anything else is kept. Where the
 //! tree of a live release is lost or damaged, every blob of its app may be needed and is kept, until the tree is back.
 //!
 //! A publish may run at the same time. It asks what is missing, uploads, and is accepted; at each of these moments a
@@ -22,12 +23,12 @@ use updraft_core::layout::{self, Key};
 use updraft_core::limits::TREE_LEN_MAX;
 use updraft_core::name::AppName;
 use updraft_core::release::ReleaseName;
-use updraft_core::tree::stored::{Encoding, unpack};
+use updraft_core::tree::stored::{Encoding, unpack, unpack_by_digest};
 
 use super::commit::TRIES;
 use super::presence::{self, mark};
 use super::slot::Slot;
-use super::{Depot, Error, View, blocking, create, detached, handover, sign};
+use super::{Depot, Error, View, blocking, create, detached, handover, patches, sign};
 
 /// How many objects one listing names.
 const PAGE: usize = 1_000;
@@ -108,7 +109,7 @@ impl Depot {
                 let _turn = slot.turn.lock().await;
                 self.newest_in_turn(slot).await?
             };
-            let plan = self.survey(&view, now).await?;
+            let plan = self.survey(slot, &view, now).await?;
             let (kept, waiting) = (plan.kept, plan.waiting);
             let done = request.dry_run || self.carry_out(slot, &view, &plan.actions, now, report).await?;
             if done {
@@ -127,9 +128,9 @@ impl Depot {
     }
 
     /// Looks at every object of the app, and decides.
-    async fn survey(&self, view: &View, now: Timestamp) -> Result<Plan, Error> {
+    async fn survey(&self, slot: &Slot, view: &View, now: Timestamp) -> Result<Plan, Error> {
         let (store, app) = (&self.inner.store, &view.name);
-        let needed = self.needed(view).await?;
+        let needed = self.needed(view, self.kept_patches(slot, view, now).await?).await?;
         let grace_over = self.grace_over(now);
         let mut marked = self.marked(app).await?;
         let mut plan = Plan::default();
@@ -198,6 +199,11 @@ impl Depot {
             for action in batch {
                 if self.act(action, now).await? {
                     count(action, report);
+                    if let Action::Delete(key, _) = action
+                        && let Some(pair) = patches::pair_of(&slot.name, key)
+                    {
+                        self.forget_patch(slot, pair).await?;
+                    }
                 }
             }
         }
@@ -233,11 +239,11 @@ impl Depot {
         Ok(true)
     }
 
-    /// Everything that the head of `view` leads to.
-    async fn needed(&self, view: &View) -> Result<Needed, Error> {
+    /// Everything that the head of `view` leads to, and what patches are made from.
+    async fn needed(&self, view: &View, patches: patches::Needed) -> Result<Needed, Error> {
         let app = &view.name;
-        let mut needed =
-            Needed { keys: view.metadata.keys().cloned().collect(), blobs: HashSet::new(), every_blob: false };
+        let keys = view.metadata.keys().cloned().collect();
+        let mut needed = Needed { keys, blobs: HashSet::new(), every_blob: false, patches };
         needed.keys.extend([layout::head(app), layout::first_root(app)]);
         for (path, file) in &view.targets.targets {
             let name = ReleaseName::from_target_path(path).zip(file.hashes.sha256);
@@ -268,6 +274,18 @@ impl Depot {
                     );
                     needed.every_blob = true;
                 }
+            }
+        }
+        for digest in needed.patches.sources.clone() {
+            let key = layout::tree(app, digest);
+            if needed.keys.contains(&key) {
+                continue;
+            }
+            let Some((packed, _)) = self.inner.store.read(&key, TREE_LEN_MAX).await? else { continue };
+            // No release needs it: where it is damaged, there will be no patch from it, and that is all.
+            if let Ok((tree, _)) = blocking(move || unpack_by_digest(&packed, digest)).await? {
+                needed.keys.insert(key);
+                needed.blobs.extend(tree.blobs().into_keys());
             }
         }
         Ok(needed)
@@ -312,6 +330,7 @@ struct Needed {
     blobs: HashSet<Digest>,
     /// A live tree cannot be read, so any blob may be one of its own.
     every_blob: bool,
+    patches: patches::Needed,
 }
 
 impl Needed {
@@ -327,6 +346,7 @@ impl Needed {
             }
             // Devices walk the roots one by one, however old the one is that they pinned.
             Some(("tuf", file)) => file.ends_with(".root.json"),
+            Some(("patches", _)) => patches::pair_of(app, key).is_none_or(|pair| self.patches.has(&pair)),
             Some(("targets" | "trees", _)) => false,
             _ => true,
         }

@@ -13,6 +13,7 @@ use updraft_core::api::{AppHealth, AppState, Finding, Health, Level, Matter, Ren
 use updraft_core::name::AppName;
 use updraft_core::trust::Role;
 
+use super::patches::GivenUp;
 use super::sign::later;
 use super::slot::Slot;
 use super::{Depot, Error, OnlineKeys, Options, View, app_names, blocking};
@@ -105,7 +106,9 @@ impl Depot {
             let (app, mut found) = match (slot.view(), slot.trouble()) {
                 (Some(view), _) => {
                     let keys = self.seen_keys(&slot, &view, now).await;
-                    self.facts(&slot, &view, keys).judge(now)
+                    // Where the store does not answer, others say so.
+                    let patches = self.given_up_patches(&slot, &view).await.unwrap_or_default();
+                    self.facts(&slot, &view, keys, patches).judge(now)
                 }
                 (None, Some(reason)) => broken(&slot, reason),
                 (None, None) => continue,
@@ -162,7 +165,7 @@ impl Depot {
         keys
     }
 
-    fn facts(&self, slot: &Slot, view: &View, keys: Keys) -> Facts {
+    fn facts(&self, slot: &Slot, view: &View, keys: Keys, patches: GivenUp) -> Facts {
         let life_secs = |role: &str| match role {
             "timestamp" => Some(self.inner.options.timestamp_life_secs),
             "root" | "targets" => None,
@@ -182,6 +185,7 @@ impl Depot {
             failures: slot.vitals.failures.load(Ordering::Relaxed),
             last_failure: slot.vitals.last_failure(),
             owed: slot.owed(),
+            patches,
         }
     }
 }
@@ -196,6 +200,7 @@ struct Facts {
     last_failure: Option<String>,
     /// Why a rotation that was announced is not complete.
     owed: Option<String>,
+    patches: GivenUp,
 }
 
 #[derive(Debug)]
@@ -213,8 +218,9 @@ impl Facts {
         findings.extend(self.of_online_key());
         findings.extend(self.of_rotation());
         let level = findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Ok);
-        // Where an app's own keys lie is no fault of the app.
+        // Where an app's own keys lie is no fault of the app, and it can do without patches.
         findings.extend(self.of_publisher_keys());
+        findings.extend(self.of_patches());
         let is_over = |role: &&RoleHealth| role.level == Level::Expired;
         let is_fresh = !roles.iter().filter(|role| role.renewed_by == Renewer::Server).any(|role| is_over(&role));
         let health = AppHealth {
@@ -294,6 +300,19 @@ impl Facts {
             format!("stop the server and run `updraft keys move --app {} --data DATA` to take them off it", self.app);
         let finding = || self.finding(Level::Notice, Matter::PublisherKeys, what.to_owned(), remedy);
         self.keys.has_publishers.then(finding)
+    }
+
+    fn of_patches(&self) -> Option<Finding> {
+        let detail = Some(self.patches.last_reason.clone()?);
+        let what = match self.patches.count {
+            1 => "a patch could not be made, and was given up: updates from one release are larger".to_owned(),
+            n => format!("{n} patches could not be made, and were given up: updates from {n} releases are larger"),
+        };
+        let remedy =
+            "see what `updraft release show` says of them; more patch_memory may help, and a restart tries again \
+                      with it; or make them with `updraft publish --make-patches`"
+                .to_owned();
+        Some(Finding { detail, ..self.finding(Level::Notice, Matter::Patches, what, remedy) })
     }
 }
 

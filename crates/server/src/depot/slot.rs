@@ -10,6 +10,7 @@ use arc_swap::ArcSwapOption;
 use updraft_core::name::AppName;
 
 use super::health::Vitals;
+use super::patches::{Book, Tally};
 use super::{Error, View};
 
 #[derive(Debug)]
@@ -18,6 +19,9 @@ pub(super) struct Slot {
     pub(super) turn: tokio::sync::Mutex<()>,
     pub(super) keep: tokio::sync::RwLock<()>,
     pub(super) vitals: Vitals,
+    /// Taken after the other locks, and for a moment.
+    pub(super) book: tokio::sync::Mutex<Option<Book>>,
+    pub(super) tally: Tally,
     view: ArcSwapOption<View>,
     trouble: Mutex<Option<String>>,
     owed: Mutex<Option<String>>,
@@ -30,6 +34,8 @@ impl Slot {
             turn: tokio::sync::Mutex::default(),
             keep: tokio::sync::RwLock::default(),
             vitals: Vitals::default(),
+            book: tokio::sync::Mutex::default(),
+            tally: Tally::default(),
             view: ArcSwapOption::empty(),
             trouble: Mutex::default(),
             owed: Mutex::default(),

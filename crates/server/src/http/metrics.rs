@@ -4,6 +4,7 @@
 //! answers anybody, as `/readyz` does, with nothing that is not in public metadata or there.
 
 use std::fmt::{self, Display, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -11,6 +12,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use updraft_core::api::{AppHealth, AppState, Health};
 
 use super::{Shared, health};
+use crate::depot::{Depot, Tally};
 
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -20,6 +22,7 @@ pub(super) async fn show(State(shared): State<Shared>) -> Response {
     page.family("updraft_build_info", Kind::Gauge, "Always 1; the label says which version runs.")
         .sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
     write_health(&mut page, &health::examine(&shared).await);
+    write_patches(&mut page, &shared.depot);
     ([(CONTENT_TYPE, TEXT), (CACHE_CONTROL, "no-store")], page.text).into_response()
 }
 
@@ -69,6 +72,41 @@ fn write_health(page: &mut Page, health: &Health) {
         for role in &app.roles {
             ends.sample(&[("app", app.app.as_str()), ("role", role.role.as_str())], role.expires.as_second());
         }
+    }
+}
+
+/// A number of a tally: its metric, what it does over time, what it says, and where it is.
+type Told = (&'static str, Kind, &'static str, fn(&Tally) -> &AtomicU64);
+
+const PATCHES: [Told; 7] = [
+    ("updraft_patches_made_total", Kind::Counter, "Patches that were made here or handed in.", |t| &t.made),
+    ("updraft_patches_failed_total", Kind::Counter, "Tries to make a patch that failed.", |t| &t.failed),
+    (
+        "updraft_patches_skipped_total",
+        Kind::Counter,
+        "Patches that were left out: too large to make, or no smaller than what they replace.",
+        |t| &t.skipped,
+    ),
+    ("updraft_patches_waiting", Kind::Gauge, "Patches that are still to be made.", |t| &t.waiting),
+    ("updraft_patch_misses_total", Kind::Counter, "Requests for a patch to a live release that was not there.", |t| {
+        &t.asked
+    }),
+    ("updraft_patch_served_bytes_total", Kind::Counter, "Bytes of patches that were answered.", |t| &t.served_bytes),
+    (
+        "updraft_patch_saved_bytes_total",
+        Kind::Counter,
+        "Bytes that devices would have fetched more without patches.",
+        |t| &t.saved_bytes,
+    ),
+];
+
+/// What patches there are, and what they save; since the server was started.
+fn write_patches(page: &mut Page, depot: &Depot) {
+    for (name, kind, help, counter) in PATCHES {
+        let mut family = page.family(name, kind, help);
+        depot.patch_tallies(|app, tally| {
+            family.sample(&[("app", app.as_str())], counter(tally).load(Ordering::Relaxed));
+        });
     }
 }
 

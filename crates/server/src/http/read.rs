@@ -2,9 +2,11 @@
 //!
 //! The head and the metadata that is current are in the app's [`View`]; everything else is immutable and comes from the
 //! store, a slice at a time. Nothing here waits for anything but the store, and nothing is decided here.
+//! Which patches are asked for, and which are missing, is told to the depot in passing.
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Response};
+use http_body::Body as _;
 use updraft_core::layout::{Key, Public};
 use updraft_core::name::AppName;
 
@@ -28,7 +30,14 @@ pub(super) async fn read(
         Public::Timestamp(_) => mutable(Bytes::copy_from_slice(&view.head.timestamp), "application/json"),
         Public::Immutable(_, key) => immutable(depot, &view, key).await?,
     };
-    content.answer(method, asked)
+    let answer = content.answer(method, asked)?;
+    if let Public::Immutable(app, key) = place
+        && key.as_str().contains("/patches/")
+        && method == Method::GET
+    {
+        depot.patch_served(app, key, answer.body().size_hint().exact().unwrap_or_default());
+    }
+    Ok(answer)
 }
 
 /// Why there is no view of `app`. A device that hears "not found" may take its app for gone; a broken one comes back.
@@ -54,7 +63,10 @@ async fn immutable(depot: &Depot, view: &View, key: &Key) -> Result<Content, Err
         None => match depot.store().open(key).await.map_err(|e| Error::store(&e))? {
             Some(object) if !key.as_str().ends_with(".root.json") => Source::Object(object),
             Some(_) => Source::Memory(next_root(depot, view, key).await?),
-            None => return Err(Error::not_found(key.as_str())),
+            None => {
+                depot.patch_missed(view, key);
+                return Err(Error::not_found(key.as_str()));
+            }
         },
     };
     let kind = if key.as_str().ends_with(".json") { "application/json" } else { "application/octet-stream" };

@@ -25,7 +25,7 @@ use updraft_core::tree::stored::Encoding;
 
 use super::error::Error;
 use super::{Shared, health};
-use crate::depot::{self, Repair};
+use crate::depot::{self, Pair, Repair};
 
 /// The routes, without `/api/v1` in front.
 pub(super) fn routes(shared: &Shared) -> Router<Shared> {
@@ -39,6 +39,8 @@ pub(super) fn routes(shared: &Shared) -> Router<Shared> {
         .route("/apps/{app}/uploads/{blob}", get(upload_state))
         .route("/apps/{app}/blobs/{blob}", put(put_blob))
         .route("/apps/{app}/trees/{tree}", put(put_tree))
+        .route("/apps/{app}/patches", get(patches))
+        .route("/apps/{app}/patches/{from}/{to}", put(put_patch).delete(remove_patch))
         .route("/apps/{app}/releases", post(publish))
         .route("/apps/{app}/promote", post(promote))
         .route("/gc", post(gc))
@@ -150,6 +152,32 @@ async fn put_tree(
     Ok(StatusCode::NO_CONTENT)
 }
 
+async fn patches(State(shared): State<Shared>, Name(app): Name) -> Result<Json<api::Patches>, Error> {
+    Ok(Json(shared.depot.patches(&app).await?))
+}
+
+/// The body is the patch. It is no longer than what it replaces, or nobody needs it.
+async fn put_patch(
+    State(shared): State<Shared>,
+    Patch { app, pair }: Patch,
+    mut body: Body,
+) -> Result<StatusCode, Error> {
+    let mut upload = shared.depot.upload_patch(&app, pair).await?;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|e| Error::body(innermost(&e)))?;
+        if let Ok(piece) = frame.into_data() {
+            upload.write(piece).await?;
+        }
+    }
+    to_its_end(upload.finish(Timestamp::now())).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn remove_patch(State(shared): State<Shared>, Patch { app, pair }: Patch) -> Result<StatusCode, Error> {
+    to_its_end(async move { shared.depot.remove_patch(&app, pair).await }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 async fn publish(
     State(shared): State<Shared>,
     Name(app): Name,
@@ -245,6 +273,22 @@ impl<S: Send + Sync> axum::extract::FromRequestParts<S> for Blob {
             None => (blob.as_str(), Encoding::Raw),
         };
         Ok(Self { app: parse(&app)?, digest: parse(digest)?, encoding })
+    }
+}
+
+/// The patch that a path names, by its two trees.
+struct Patch {
+    app: AppName,
+    pair: Pair,
+}
+
+impl<S: Send + Sync> axum::extract::FromRequestParts<S> for Patch {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut http::request::Parts, state: &S) -> Result<Self, Error> {
+        let path = Path::<(String, String, String)>::from_request_parts(parts, state).await;
+        let Path((app, from, to)) = path.map_err(|e| Error::bad_request(e.body_text()))?;
+        Ok(Self { app: parse(&app)?, pair: Pair { to: parse(&to)?, from: parse(&from)? } })
     }
 }
 

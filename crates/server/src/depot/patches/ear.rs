@@ -1,0 +1,183 @@
+//! What requests tell of patches: which were fetched, and which were missed.
+//!
+//! A request leaves word and goes on. Where nobody listens, or too much is told at once, it is dropped: the next device
+//! tells the same.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use tokio::sync::{Notify, mpsc};
+use updraft_core::Timestamp;
+use updraft_core::layout::{self, Key};
+use updraft_core::name::AppName;
+
+use super::{Depot, Pair, pair_of, queue};
+use crate::depot::{Error, View};
+
+/// How much may wait to be heard.
+const WORDS_MAX: usize = 1_024;
+
+/// What a request tells.
+#[derive(Debug)]
+pub(super) enum Word {
+    /// There was no patch.
+    Missed(AppName, Pair),
+    /// So many bytes of one went out.
+    Served(AppName, Pair, u64),
+}
+
+/// Where requests leave word, and what wakes the maker.
+pub(in crate::depot) struct Ear {
+    mouth: mpsc::Sender<Word>,
+    words: Mutex<Option<mpsc::Receiver<Word>>>,
+    stirred: Notify,
+    maker: OnceLock<String>,
+}
+
+impl Default for Ear {
+    fn default() -> Self {
+        let (mouth, words) = mpsc::channel(WORDS_MAX);
+        Self { mouth, words: Mutex::new(Some(words)), stirred: Notify::new(), maker: OnceLock::new() }
+    }
+}
+
+impl Ear {
+    /// There may be something to make.
+    pub(in crate::depot) fn stir(&self) {
+        self.stirred.notify_one();
+    }
+
+    /// The program and the limits by which patches are made here, if they are.
+    pub(super) fn maker(&self) -> Option<String> {
+        self.maker.get().cloned()
+    }
+}
+
+/// What was done about the patches of an app since the server was started.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Requests for a patch to a live release that was not there.
+    pub asked: AtomicU64,
+    /// Patches that were made here, or handed in.
+    pub made: AtomicU64,
+    /// Tries that failed.
+    pub failed: AtomicU64,
+    /// Pairs that were left out: too large, or no smaller than what they replace.
+    pub skipped: AtomicU64,
+    /// Pairs that wait for their turn now.
+    pub waiting: AtomicU64,
+    /// Bytes of patches that were answered.
+    pub served_bytes: AtomicU64,
+    /// Bytes that devices would have fetched more without them.
+    pub saved_bytes: AtomicU64,
+}
+
+impl Tally {
+    pub(super) fn add(counter: &AtomicU64, more: u64) {
+        counter.fetch_add(more, Ordering::Relaxed);
+    }
+}
+
+impl Depot {
+    /// A device asked for what is at `key`, and there was nothing. Only for a patch to a live release is that news.
+    pub(crate) fn patch_missed(&self, view: &View, key: &Key) {
+        let Some(pair) = pair_of(&view.name, key).filter(|pair| pair.from != pair.to) else { return };
+        if !view.releases.values().any(|release| release.tree.digest == pair.to) {
+            return;
+        }
+        if let Some(slot) = self.inner.apps.load().get(&view.name) {
+            Tally::add(&slot.tally.asked, 1);
+        }
+        let _ = self.inner.patches.mouth.try_send(Word::Missed(view.name.clone(), pair));
+    }
+
+    /// So many bytes of what is at `key` go out. Of a patch that is remembered.
+    pub(crate) fn patch_served(&self, app: &AppName, key: &Key, bytes: u64) {
+        if let Some(pair) = pair_of(app, key) {
+            let _ = self.inner.patches.mouth.try_send(Word::Served(app.clone(), pair, bytes));
+        }
+    }
+
+    /// Hands what was done about the patches of each app to `look`.
+    pub fn patch_tallies(&self, mut look: impl FnMut(&AppName, &Tally)) {
+        self.inner
+            .apps
+            .load()
+            .values()
+            .filter(|slot| slot.view().is_some())
+            .for_each(|slot| look(&slot.name, &slot.tally));
+    }
+
+    /// Listens to what requests tell, for as long as it runs. Only the first caller hears anything.
+    pub(crate) async fn listen(&self) {
+        let words = self.inner.patches.words.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mut words) = words else { return };
+        while let Some(word) = words.recv().await {
+            if let Err(error) = self.heard(word).await {
+                tracing::warn!(%error, "what a device told of patches is lost");
+            }
+        }
+    }
+
+    async fn heard(&self, word: Word) -> Result<(), Error> {
+        match word {
+            Word::Missed(app, pair) => {
+                let slot = self.slot(&app)?;
+                let is_known = self.look_at_book(&slot, |book| book.pairs.contains_key(&pair)).await?;
+                // Whoever publishes has put it there; nobody else can.
+                if is_known || self.inner.store.stat(&layout::tree(&app, pair.from)).await?.is_none() {
+                    return Ok(());
+                }
+                if self.with_book(&slot, |book| book.ask(pair)).await? {
+                    self.inner.patches.stir();
+                } else {
+                    tracing::debug!(%app, from = %pair.from, to = %pair.to, "a patch was asked for; too many wait already");
+                }
+            }
+            Word::Served(app, pair, bytes) => {
+                let slot = self.slot(&app)?;
+                let used = self.with_book(&slot, |book| book.used(&pair, Timestamp::now())).await?;
+                Tally::add(&slot.tally.served_bytes, bytes);
+                if let Some((len @ 1.., instead)) = used {
+                    let saved = u128::from(bytes) * u128::from(instead.saturating_sub(len)) / u128::from(len);
+                    Tally::add(&slot.tally.saved_bytes, u64::try_from(saved).unwrap_or_default());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// From here on patches are made, by this program with these limits.
+    pub(crate) fn made_by(&self, maker: String) {
+        let _ = self.inner.patches.maker.set(maker);
+    }
+
+    /// Waits until there may be something to make.
+    pub(crate) async fn stirred(&self) {
+        self.inner.patches.stirred.notified().await;
+    }
+
+    /// Notes what is live, and says which patches are to be made now, in order.
+    pub(crate) async fn patches_due(&self, now: Timestamp) -> Vec<(AppName, Pair)> {
+        let maker = self.inner.patches.maker().unwrap_or_default();
+        let slots: Vec<_> = self.inner.apps.load().values().cloned().collect();
+        let mut due = Vec::new();
+        for slot in slots {
+            let Some(view) = slot.view() else { continue };
+            let (live, releases_max) = (super::live(&view), self.inner.options.patch_releases);
+            let noted = self.with_book(&slot, |book| {
+                book.note(&live);
+                book.is_changed |= std::mem::take(&mut book.is_stale);
+                queue::due(book, &live, releases_max, &maker, now)
+            });
+            match noted.await {
+                Ok(pairs) => {
+                    slot.tally.waiting.store(pairs.len() as u64, Ordering::Relaxed);
+                    due.extend(pairs.into_iter().map(|pair| (slot.name.clone(), pair)));
+                }
+                Err(error) => tracing::error!(app = %slot.name, %error, "no patches are made for this app now"),
+            }
+        }
+        due
+    }
+}

@@ -1,0 +1,138 @@
+//! A patch on its way in, from whoever made it: checked, then stored.
+
+use std::fmt;
+
+use bytes::Bytes;
+use updraft_core::Timestamp;
+use updraft_core::layout;
+use updraft_core::name::AppName;
+use updraft_core::tree::Tree;
+
+use super::check::{check, digest_of};
+use super::ear::Tally;
+use super::{Depot, Entry, Pair};
+use crate::depot::{Error, blocking, detached, presence};
+use crate::store::{Body, Spool, SpoolWriter};
+
+/// What became of a patch that was handed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// It is there now, or one was already; so many bytes, instead of so many.
+    There(u64, u64),
+    /// It is no smaller than what it replaces.
+    NotSmaller(u64, u64),
+}
+
+/// A patch on its way in. Dropped without [`PatchUpload::finish`], it is gone.
+pub struct PatchUpload {
+    depot: Depot,
+    app: AppName,
+    pair: Pair,
+    trees: (Tree, Tree),
+    instead: u64,
+    spool: SpoolWriter,
+}
+
+impl fmt::Debug for PatchUpload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PatchUpload").field("pair", &self.pair).finish_non_exhaustive()
+    }
+}
+
+impl Depot {
+    /// Begins to take a patch.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when one of its trees is not here; [`Error::Refused`] when the second is not that of a live release.
+    pub async fn upload_patch(&self, app: &AppName, pair: Pair) -> Result<PatchUpload, Error> {
+        let view = self.slot(app)?.live()?;
+        if !view.releases.values().any(|release| release.tree.digest == pair.to) {
+            return Err(Error::Refused(format!(
+                "app {app}: tree {} is not that of a live release; publish it first",
+                pair.to
+            )));
+        }
+        let (from, to) = (self.stored_tree(app, pair.from).await?, self.stored_tree(app, pair.to).await?);
+        let instead = to.instead_of_patch(&from.tree);
+        let store = self.inner.store.clone();
+        let spool = blocking(move || store.spool()).await??;
+        Ok(PatchUpload { depot: self.clone(), app: app.clone(), pair, trees: (from.tree, to.tree), instead, spool })
+    }
+
+    /// Checks a patch and stores it, if it is worth it.
+    pub(super) async fn keep_patch(
+        &self,
+        app: &AppName,
+        pair: Pair,
+        spool: Spool,
+        (old, new): (Tree, Tree),
+        instead: u64,
+        now: Timestamp,
+    ) -> Result<Kept, Error> {
+        let slot = self.slot(app)?;
+        let bytes = spool.len();
+        if bytes >= instead {
+            self.with_book(&slot, |book| book.set(pair, Entry::NotSmaller { bytes, instead })).await?;
+            Tally::add(&slot.tally.skipped, 1);
+            return Ok(Kept::NotSmaller(bytes, instead));
+        }
+        let refused = |reason: String| Error::Refused(format!("patch from {} to {}: {reason}", pair.from, pair.to));
+        let checked = blocking(move || {
+            let file = spool.reader().map_err(Error::Store)?;
+            let checked = check(&file, pair, &old, &new).and_then(|()| digest_of(&file).map_err(|e| e.to_string()));
+            Ok::<_, Error>((spool, checked))
+        });
+        let (spool, checked) = checked.await??;
+        let digest = checked.map_err(refused)?;
+        let (depot, key) = (self.clone(), layout::patch(app, pair.from, pair.to));
+        detached(async move {
+            let _keep = slot.keep.read().await;
+            let store = &depot.inner.store;
+            let entry = match store.stat(&key).await? {
+                // Another maker was first, and both are right.
+                Some(there) => Entry::Made { bytes: there.size, instead, digest: None, used: now },
+                None => Entry::Made { bytes, instead, digest: Some(digest), used: now },
+            };
+            presence::keep_checked(store, &key, Body::File(spool)).await?;
+            depot.with_book(&slot, |book| book.set(pair, entry)).await?;
+            Tally::add(&slot.tally.made, 1);
+            Ok(Kept::There(bytes, instead))
+        })
+        .await
+    }
+}
+
+impl PatchUpload {
+    /// Keeps the next piece.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when it is as long as what it replaces; [`Error::Store`] when the disk is full.
+    pub async fn write(&mut self, piece: Bytes) -> Result<(), Error> {
+        if self.spool.len() + piece.len() as u64 >= self.instead {
+            return Err(self.not_smaller());
+        }
+        // One piece of a request; the kernel takes it at once.
+        Ok(self.spool.append(&piece)?)
+    }
+
+    /// Checks the whole and stores it. One that is there already is success.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when it is not the patch that it was announced to be.
+    pub async fn finish(self, now: Timestamp) -> Result<(), Error> {
+        let not_smaller = self.not_smaller();
+        let Self { depot, app, pair, trees, instead, spool } = self;
+        let spool = blocking(move || spool.finish()).await??;
+        match depot.keep_patch(&app, pair, spool, trees, instead, now).await? {
+            Kept::There(..) => Ok(()),
+            Kept::NotSmaller(..) => Err(not_smaller),
+        }
+    }
+
+    fn not_smaller(&self) -> Error {
+        Error::Refused(format!(
+            "patch from {} to {}: it is no smaller than the {} bytes that are fetched without it; leave it out",
+            self.pair.from, self.pair.to, self.instead
+        ))
+    }
+}

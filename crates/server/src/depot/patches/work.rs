@@ -1,0 +1,133 @@
+//! One patch in the making: what it takes, and what became of it.
+
+use std::fs::File;
+
+use updraft_core::Timestamp;
+use updraft_core::layout::{self, Key};
+use updraft_core::name::AppName;
+use updraft_core::tree::stored::Encoding;
+use updraft_core::tree::{Tree, codec, patch};
+
+use super::ear::Tally;
+use super::upload::Kept;
+use super::{Depot, Entry, Pair};
+use crate::depot::{Error, blocking};
+use crate::maker::Workshop;
+use crate::store::{Lent, SpoolWriter};
+
+/// Most bytes that are copied for one patch, where the store is no directory: as much as two images can have.
+const COPIED_LEN_MAX: u64 = 4 << 30;
+
+/// What is known before anything is made.
+pub(crate) enum Prepared {
+    /// Everything is there.
+    Ready(Work),
+    /// It is left out, for this reason.
+    Skipped(String),
+}
+
+/// A patch in the making.
+pub(crate) struct Work {
+    pub(crate) app: AppName,
+    pub(crate) pair: Pair,
+    lent: Lent,
+    spool: SpoolWriter,
+    old: Tree,
+    new: Tree,
+    instead: u64,
+}
+
+impl Work {
+    /// The directory that has both trees and their blobs at their keys.
+    pub(crate) fn root(&self) -> &std::path::Path {
+        self.lent.root()
+    }
+
+    /// Where the patch is to be written.
+    pub(crate) fn output(&self) -> Result<File, Error> {
+        Ok(self.spool.lend()?)
+    }
+}
+
+impl Depot {
+    /// Makes everything ready for a patch whose turn has come. Nobody else makes it until [`Self::finish_patch`].
+    pub(crate) async fn prepare_patch(
+        &self,
+        app: &AppName,
+        pair: Pair,
+        workshop: &dyn Workshop,
+    ) -> Result<Prepared, Error> {
+        let (from, to) = (self.stored_tree(app, pair.from).await?, self.stored_tree(app, pair.to).await?);
+        let lens = |tree: &Tree, files: Vec<updraft_core::tree::File<'_>>| {
+            let document = codec::encode(tree).len() as u64;
+            files.iter().fold(document, |sum, file| sum.saturating_add(file.size))
+        };
+        let old_len = lens(&from.tree, patch::contents(&from.tree));
+        let new_len = lens(&to.tree, patch::lacking(&from.tree, &to.tree));
+        if let Some(reason) = workshop.refuses(old_len, new_len) {
+            let slot = self.slot(app)?;
+            self.with_book(&slot, |book| book.skipped.insert(pair, reason.clone())).await?;
+            Tally::add(&slot.tally.skipped, 1);
+            return Ok(Prepared::Skipped(reason));
+        }
+        let lent = self.inner.store.lend(needed(app, pair, &from.tree, &to.tree), COPIED_LEN_MAX).await?;
+        let store = self.inner.store.clone();
+        let spool = blocking(move || store.spool()).await??;
+        let instead = to.instead_of_patch(&from.tree);
+        Ok(Prepared::Ready(Work { app: app.clone(), pair, lent, spool, old: from.tree, new: to.tree, instead }))
+    }
+
+    /// Marks `pair` as being made, or as not being made any more.
+    pub(crate) async fn mark_patch(&self, app: &AppName, pair: Pair, is_being_made: bool) -> Result<(), Error> {
+        let slot = self.slot(app)?;
+        self.with_book(&slot, |book| {
+            if is_being_made {
+                book.making.insert(pair)
+            } else {
+                book.making.remove(&pair)
+            };
+        })
+        .await
+    }
+
+    /// Keeps what was made, if it is worth it, and says whether it was.
+    ///
+    /// # Errors
+    /// When it is no such patch: that is a defect of whatever made it; or when it cannot be stored.
+    pub(crate) async fn finish_patch(&self, work: Work, now: Timestamp) -> Result<Kept, Error> {
+        let Work { app, pair, lent, spool, old, new, instead } = work;
+        drop(lent);
+        let spool = blocking(move || spool.finish_lent()).await??;
+        self.keep_patch(&app, pair, spool, (old, new), instead, now).await
+    }
+
+    /// Remembers why a patch was not made.
+    pub(crate) async fn patch_failed(&self, app: &AppName, pair: Pair, reason: &str, now: Timestamp) {
+        let Ok(slot) = self.slot(app) else { return };
+        Tally::add(&slot.tally.failed, 1);
+        let maker = self.inner.patches.maker().unwrap_or_default();
+        let again = self.with_book(&slot, |book| {
+            book.failed(pair, reason, &maker, now);
+            match book.pairs.get(&pair) {
+                Some(Entry::Failed { tries, at, maker: failed, .. }) => Entry::again(*tries, *at, failed, &maker),
+                _ => None,
+            }
+        });
+        let (from, to) = (pair.from, pair.to);
+        match again.await {
+            Ok(Some(again)) => tracing::warn!(%app, %from, %to, %reason, %again, "a patch was not made"),
+            Ok(None) => tracing::error!(%app, %from, %to, %reason, "a patch was not made, and is given up"),
+            Err(error) => {
+                tracing::error!(%app, %from, %to, %reason, %error, "a patch was not made, nor was that noted")
+            }
+        }
+    }
+}
+
+/// The objects that a patch is made of, each in whatever encoding there may be.
+fn needed(app: &AppName, pair: Pair, old: &Tree, new: &Tree) -> Vec<Key> {
+    let files = patch::contents(old).into_iter().chain(patch::lacking(old, new));
+    let blobs =
+        files.flat_map(|file| [Encoding::Zstd, Encoding::Raw].map(|encoding| layout::blob(app, file.digest, encoding)));
+    [layout::tree(app, pair.from), layout::tree(app, pair.to)].into_iter().chain(blobs).collect()
+}
