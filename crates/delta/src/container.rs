@@ -24,6 +24,7 @@ mod unzip;
 pub mod zip;
 
 use std::io::{self, Write};
+use std::ops::Range;
 
 pub use params::{Deflated, Kind, Method, Params};
 
@@ -60,28 +61,38 @@ pub enum Error {
     Zlib(#[source] io::Error),
 }
 
-/// Writes the image of `container`, and answers how long it is, which is at most `len_max` bytes. Memory is bounded: pieces, and
+/// What an image turned out to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unpacked {
+    /// How long it is, in bytes.
+    pub len: u64,
+    /// Where the contents of the members lie in it, in order.
+    pub contents: Vec<Range<u64>>,
+}
+
+/// Writes the image of `container`, of at most `len_max` bytes. Memory is bounded: pieces, and
 /// the directory of a zip.
 ///
 /// # Errors
 /// When the container is not as `params` and its own directory say, there is too much of something, or something cannot be
 /// read or written. What was written before is worth nothing then.
-pub fn unpack(container: &dyn ReadAt, params: &Params, len_max: u64, out: &mut dyn Write) -> Result<u64, Error> {
+pub fn unpack(container: &dyn ReadAt, params: &Params, len_max: u64, out: &mut dyn Write) -> Result<Unpacked, Error> {
     if !zlib::is_stock() {
         return Err(Error::NotStock);
     }
-    let mut image = Image { len: 0, len_max, out };
+    let mut image = Image { len: 0, len_max, contents: Vec::new(), out };
     match params.kind {
         Kind::Zip => unzip::Unzip::open(container, params)?.run(&mut image)?,
         Kind::Gzip => gzip::unpack(container, params, &mut image)?,
     }
-    Ok(image.len)
+    Ok(Unpacked { len: image.len, contents: image.contents })
 }
 
 /// An image that comes into being, and does not grow beyond what was allowed.
 struct Image<'a> {
     len: u64,
     len_max: u64,
+    contents: Vec<Range<u64>>,
     out: &'a mut dyn Write,
 }
 
@@ -91,6 +102,11 @@ impl Image<'_> {
         let found = self.len.saturating_add(more);
         let limit = Error::Limit { what: "an image", found, max: self.len_max };
         if found > self.len_max { Err(limit) } else { Ok(()) }
+    }
+
+    /// A content of so many bytes begins.
+    fn content(&mut self, len: u64) {
+        self.contents.push(self.len..self.len + len);
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), Error> {

@@ -9,6 +9,7 @@ mod search;
 
 use std::collections::HashSet;
 use std::io::{self, Write};
+use std::ops::Range;
 
 use updraft_delta::container::member::Members;
 use updraft_delta::container::zip::{Listed, Packed, Zip};
@@ -25,6 +26,8 @@ pub struct Unpacked {
     pub params: Params,
     /// Its image.
     pub image: Vec<u8>,
+    /// Where the contents of the members lie in it, in order.
+    pub contents: Vec<Range<u64>>,
     /// CRC-32 and length of the packed members that stayed as they are.
     raw: HashSet<(u32, u64)>,
 }
@@ -42,8 +45,8 @@ pub fn recognise(container: &[u8], image_len_max: u64) -> Option<Unpacked> {
             Packed::Otherwise => None,
         })?
     };
-    let image = image(container, &params, image_len_max)?;
-    is_packed_again(&image, &params, container).then_some(Unpacked { params, image, raw })
+    let unpacked = unpacked(container, params, raw, image_len_max)?;
+    is_packed_again(&unpacked, container).then_some(unpacked)
 }
 
 /// The image of a container that is only read: nobody has to pack it again, so it does not matter how it was packed. Members that
@@ -53,8 +56,7 @@ pub fn as_base(container: &[u8], new: &[Unpacked], image_len_max: u64) -> Option
     let is_raw = |member: Listed| new.iter().any(|new| new.raw.contains(&(member.crc, member.packed_len)));
     if is_gzip(container) {
         let params = gzip_params(container, image_len_max, |_| Some(any))?;
-        let image = image(container, &params, image_len_max)?;
-        return Some(Unpacked { params, image, raw: HashSet::new() });
+        return unpacked(container, params, HashSet::new(), image_len_max);
     }
     let trusting = |member: Listed| match member.packed {
         _ if is_raw(member) => None,
@@ -63,8 +65,8 @@ pub fn as_base(container: &[u8], new: &[Unpacked], image_len_max: u64) -> Option
         Packed::Otherwise => None,
     };
     let (params, raw) = zip_params(container, image_len_max, trusting)?;
-    if let Some(image) = image(container, &params, image_len_max) {
-        return Some(Unpacked { params, image, raw });
+    if let Some(unpacked) = unpacked(container, params, raw, image_len_max) {
+        return Some(unpacked);
     }
     // Some member is not what the directory says of it: look at each.
     let mut members = Members::new().ok()?;
@@ -74,8 +76,7 @@ pub fn as_base(container: &[u8], new: &[Unpacked], image_len_max: u64) -> Option
             _ => is_stored(container, member),
         })
     })?;
-    let image = image(container, &params, image_len_max)?;
-    Some(Unpacked { params, image, raw })
+    unpacked(container, params, raw, image_len_max)
 }
 
 fn is_gzip(container: &[u8]) -> bool {
@@ -148,17 +149,17 @@ fn is_inflated(container: &[u8], member: Listed, members: &mut Members) -> bool 
     found.is_ok_and(|found| (found.packed, found.len, found.crc) == (member.packed_len, member.len, member.crc))
 }
 
-fn image(container: &[u8], params: &Params, image_len_max: u64) -> Option<Vec<u8>> {
+fn unpacked(container: &[u8], params: Params, raw: HashSet<(u32, u64)>, image_len_max: u64) -> Option<Unpacked> {
     let mut image = Vec::new();
-    unpack(&container, params, image_len_max, &mut image).ok()?;
-    Some(image)
+    let contents = unpack(&container, &params, image_len_max, &mut image).ok()?.contents;
+    Some(Unpacked { params, image, contents, raw })
 }
 
-fn is_packed_again(image: &[u8], params: &Params, container: &[u8]) -> bool {
+fn is_packed_again(unpacked: &Unpacked, container: &[u8]) -> bool {
     let mut compare = Compare(container);
     let mut pack = || -> Result<(), Error> {
-        let mut packer = Packer::new(params)?;
-        image.chunks(PIECE_LEN).try_for_each(|piece| packer.write(piece, &mut compare))?;
+        let mut packer = Packer::new(&unpacked.params)?;
+        unpacked.image.chunks(PIECE_LEN).try_for_each(|piece| packer.write(piece, &mut compare))?;
         packer.finish()
     };
     pack().is_ok() && compare.0.is_empty()

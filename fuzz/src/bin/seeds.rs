@@ -11,6 +11,7 @@ use updraft_core::digest::Digest;
 use updraft_core::layout;
 use updraft_core::tree::codec;
 use updraft_core::trust::Role;
+use updraft_differ::container::recognise;
 use updraft_files::Index;
 use updraft_fuzz::device::{FILES, scene};
 use updraft_fuzz::roles::repository;
@@ -35,6 +36,7 @@ fn main() {
     words(&seeds);
     publisher(&seeds);
     patches(&seeds);
+    containers(&seeds);
     device(&seeds);
 }
 
@@ -171,6 +173,21 @@ fn patches(seeds: &Seeds) {
     for bases in [&[old.as_slice()][..], &[]] {
         let made = updraft_differ::make(bases, &[&new, b"another"], &updraft_differ::Options::default());
         seeds.put("patch", made.expect("a patch can be made").patch);
+    }
+}
+
+fn containers(seeds: &Seeds) {
+    let real: [&[u8]; 3] = [
+        include_bytes!("../../../crates/differ/tests/data/python.zip"),
+        include_bytes!("../../../crates/differ/tests/data/streamed.zip"),
+        include_bytes!("../../../crates/differ/tests/data/python.gz"),
+    ];
+    for container in real {
+        let found = recognise(container, 1 << 20).expect("it is a container");
+        let params = found.params.encode();
+        seeds.put("container", container);
+        seeds.put("container", [&params, container].concat());
+        seeds.put("container_image", [params, found.image].concat());
     }
 }
 

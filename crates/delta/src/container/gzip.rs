@@ -14,7 +14,7 @@
 use std::io::{self, Write};
 
 use super::member::{self, Members};
-use super::params::{Deflated, Method, Params};
+use super::params::{Deflated, Params};
 use super::{Error, Image};
 use crate::read_at::ReadAt;
 use crate::zlib::{Deflate, crc32};
@@ -79,6 +79,7 @@ pub(super) fn unpack(container: &dyn ReadAt, params: &Params, image: &mut Image<
         image.put(&(header.len() as u32).to_le_bytes())?;
         image.put(&header)?;
         image.expect(*len)?;
+        image.content(*len);
         let begin = at + header.len() as u64;
         let mut put = |bytes: &[u8]| image.put(bytes).map_err(io::Error::other);
         let found = members.inflate(container, begin, size, *len, &mut put)?;
@@ -112,7 +113,7 @@ pub(super) struct Regzip {
     left: u64,
     kept: Vec<u8>,
     /// The members that are left, the next one last.
-    members: Vec<(u64, Method)>,
+    members: Vec<(u64, Option<Deflated>)>,
     deflate: Option<Deflate>,
     crc: u32,
     len: u64,
@@ -164,7 +165,7 @@ impl Regzip {
             }
             Next::Header => {
                 let (len, method) = self.members.pop().expect("a member is being packed");
-                if let Method::Deflated(parameters) = method {
+                if let Some(parameters) = method {
                     self.use_deflate(parameters)?;
                 }
                 (self.crc, self.len) = (0, len);

@@ -8,10 +8,12 @@
 //!   method              varint
 //! ```
 //!
-//! A method is 0 for bytes that stay as they are (whatever they are), 1 for a stored member, and for a deflated one
-//! `2 + (level - 1) + 9 * (memory level - 1) + 81 * strategy + 405 * (15 - window)`.
+//! A method is 0 for packed bytes that stay as they are, whatever they are. Else the directory says whether a member is stored or
+//! deflated, and if it is, it was packed by zlib as the method says:
+//! `1 + (level - 1) + 9 * (memory level - 1) + 81 * strategy + 405 * (15 - window)`.
 
 use super::Error;
+use super::zip::Packed;
 use crate::limits::IMAGE_LEN_MAX;
 use crate::varint;
 
@@ -112,21 +114,14 @@ pub enum Method {
     Deflated(Deflated),
 }
 
-impl Method {
-    fn code(self) -> u64 {
-        match self {
-            Self::Raw => 0,
-            Self::Stored => 1,
-            Self::Deflated(parameters) => 2 + parameters.code(),
-        }
-    }
+fn code(method: Option<Deflated>) -> u64 {
+    method.map_or(0, |parameters| 1 + parameters.code())
+}
 
-    fn of_code(code: u64) -> Option<Self> {
-        match code {
-            0 => Some(Self::Raw),
-            1 => Some(Self::Stored),
-            _ => Deflated::of_code(code - 2).map(Self::Deflated),
-        }
+fn of_code(code: u64) -> Option<Option<Deflated>> {
+    match code {
+        0 => Some(None),
+        _ => Deflated::of_code(code - 1).map(Some),
     }
 }
 
@@ -143,19 +138,42 @@ pub enum Kind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Params {
     pub(super) kind: Kind,
-    /// Members of a zip in a row, with 0 for "all others" in the last; or the length of one gzip member.
-    pub(super) rows: Vec<(u64, Method)>,
+    /// Members of a zip in a row, with 0 for "all others" in the last; or the length of one gzip member. And with which
+    /// parameters they were deflated, if they were; none where the packed bytes stay as they are.
+    pub(super) rows: Vec<(u64, Option<Deflated>)>,
 }
 
 impl Params {
     /// Of a zip whose members, in the order in which they lie, were packed like this.
     pub fn of_zip(methods: impl IntoIterator<Item = Method>) -> Self {
-        let mut rows: Vec<(u64, Method)> = Vec::new();
+        let mut rows: Vec<(u64, Option<Deflated>)> = Vec::new();
+        // Stored ones that belong to whichever row comes next.
+        let mut stored = 0;
         for method in methods {
-            match rows.last_mut() {
-                Some((count, last)) if *last == method => *count += 1,
-                _ => rows.push((1, method)),
+            let method = match method {
+                Method::Raw => None,
+                Method::Deflated(parameters) => Some(parameters),
+                Method::Stored => {
+                    stored += 1;
+                    continue;
+                }
+            };
+            let joined = 1 + std::mem::take(&mut stored);
+            match (rows.last_mut(), method) {
+                (Some((count, last)), _) if *last == method && method.is_some() => *count += joined,
+                (Some((count, Some(_))), None) => {
+                    *count += joined - 1;
+                    rows.push((1, None));
+                }
+                (Some((count, None)), None) if joined == 1 => *count += 1,
+                (_, None) if joined > 1 => rows.extend([(joined - 1, Some(Deflated::usual(6))), (1, None)]),
+                _ => rows.push((joined, method)),
             }
+        }
+        match rows.last_mut() {
+            Some((count, Some(_))) => *count += stored,
+            _ if stored > 0 => rows.push((stored, Some(Deflated::usual(6)))),
+            _ => {}
         }
         if let Some((count, _)) = rows.last_mut() {
             *count = 0;
@@ -165,7 +183,7 @@ impl Params {
 
     /// Of a gzip file whose members have these inflated lengths; what is behind them stays as it is.
     pub fn of_gzip(members: Vec<(u64, Deflated)>) -> Self {
-        let rows = members.into_iter().map(|(len, method)| (len, Method::Deflated(method))).collect();
+        let rows = members.into_iter().map(|(len, method)| (len, Some(method))).collect();
         Self { kind: Kind::Gzip, rows }
     }
 
@@ -177,13 +195,10 @@ impl Params {
     /// The same for a container that is only unpacked: which zlib packed it does not matter, and fewer bytes say so.
     #[must_use]
     pub fn to_unpack(&self) -> Self {
-        let any = |method: Method| match method {
-            Method::Deflated(_) => Method::Deflated(Deflated::usual(1)),
-            other => other,
-        };
+        let any = |method: Option<Deflated>| method.map(|_| Deflated::usual(1));
         match self.kind {
             Kind::Zip => {
-                let mut rows: Vec<(u64, Method)> = Vec::new();
+                let mut rows: Vec<(u64, Option<Deflated>)> = Vec::new();
                 for (count, method) in self.rows.iter().map(|(count, method)| (*count, any(*method))) {
                     match rows.last_mut() {
                         // The last row has no count: nor have both together.
@@ -206,7 +221,7 @@ impl Params {
         varint::write(&mut bytes, self.rows.len() as u64);
         for (number, method) in &self.rows {
             varint::write(&mut bytes, *number);
-            varint::write(&mut bytes, method.code());
+            varint::write(&mut bytes, code(*method));
         }
         bytes
     }
@@ -232,11 +247,11 @@ impl Params {
         let mut sum = 0_u64;
         for n in 0..count {
             let len = number(rest)?;
-            let method = Method::of_code(number(rest)?).ok_or_else(damaged)?;
+            let method = of_code(number(rest)?).ok_or_else(damaged)?;
             sum = sum.checked_add(len).filter(|sum| *sum <= IMAGE_LEN_MAX).ok_or_else(damaged)?;
             let is_good = match kind {
                 Kind::Zip => (len == 0) == (n + 1 == count),
-                Kind::Gzip => matches!(method, Method::Deflated(_)),
+                Kind::Gzip => method.is_some(),
             };
             if !is_good {
                 return Err(damaged());
@@ -246,14 +261,36 @@ impl Params {
         Ok(Self { kind, rows })
     }
 
-    /// How each member of a zip was packed; the last method goes on for ever.
-    pub(super) fn methods(&self) -> impl Iterator<Item = Method> + use<> {
-        self.rows.clone().into_iter().flat_map(|(count, method)| {
-            std::iter::repeat_n(
-                method,
-                if count == 0 { usize::MAX } else { usize::try_from(count).unwrap_or(usize::MAX) },
-            )
-        })
+    /// The row of each member of a zip; the last one goes on for ever.
+    pub(super) fn each(&self) -> Each {
+        Each { rows: self.rows.clone(), row: 0, done: 0 }
+    }
+}
+
+/// The rows of the members of a zip, one after the other.
+#[derive(Debug)]
+pub(super) struct Each {
+    rows: Vec<(u64, Option<Deflated>)>,
+    row: usize,
+    done: u64,
+}
+
+impl Each {
+    /// How the next member was packed, of which the directory says `packed`.
+    pub(super) fn next(&mut self, packed: Packed) -> Result<Method, Error> {
+        let Some((count, method)) = self.rows.get(self.row).copied() else {
+            return Err(Error::Shape("its parameters are for fewer members"));
+        };
+        self.done += 1;
+        if self.done == count {
+            (self.row, self.done) = (self.row + 1, 0);
+        }
+        match (method, packed) {
+            (None, _) => Ok(Method::Raw),
+            (Some(_), Packed::Stored) => Ok(Method::Stored),
+            (Some(parameters), Packed::Deflated) => Ok(Method::Deflated(parameters)),
+            (Some(_), Packed::Otherwise) => Err(Error::Shape("a member is not packed as its parameters say")),
+        }
     }
 }
 
@@ -262,12 +299,13 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    pub(crate) fn any_method() -> impl Strategy<Value = Method> {
-        let deflated =
-            (1..=9_u8, 1..=9_u8, 0..=4_u8, 9..=15_u8).prop_map(|(level, memory_level, strategy, window_log)| {
-                Method::Deflated(Deflated { level, memory_level, strategy, window_log })
-            });
-        prop_oneof![Just(Method::Raw), Just(Method::Stored), deflated]
+    fn any_method() -> impl Strategy<Value = Method> {
+        let parameters = (1..=9_u8, 1..=9_u8, 0..=4_u8, 9..=15_u8);
+        let deflated = parameters.prop_map(|(level, memory_level, strategy, window_log)| {
+            Method::Deflated(Deflated { level, memory_level, strategy, window_log })
+        });
+        let usual = Just(Method::Deflated(Deflated::usual(6)));
+        prop_oneof![Just(Method::Raw), Just(Method::Stored), deflated, usual]
     }
 
     proptest! {
@@ -278,7 +316,24 @@ mod tests {
             let mut rest = &bytes[..];
             prop_assert_eq!(&Params::decode(&mut rest).unwrap(), &params);
             prop_assert_eq!(rest, more);
-            prop_assert_eq!(params.methods().take(methods.len()).collect::<Vec<_>>(), methods);
+            for mut each in [params.each(), params.to_unpack().each()] {
+                for method in &methods {
+                    let packed = match method {
+                        Method::Raw => Packed::Otherwise,
+                        Method::Stored => Packed::Stored,
+                        Method::Deflated(_) => Packed::Deflated,
+                    };
+                    let found = each.next(packed).unwrap();
+                    let is_any = matches!((found, method), (Method::Deflated(_), Method::Deflated(_)));
+                    prop_assert!(found == *method || is_any);
+                }
+            }
+            let mut each = params.each();
+            for method in methods.iter().filter_map(|m| if let Method::Deflated(p) = m { Some(*p) } else { None }) {
+                let is_it = |row: &(u64, Option<Deflated>)| row.1 == Some(method);
+                prop_assert!(params.rows.iter().any(is_it));
+            }
+            drop(each.next(Packed::Stored));
         }
 
         #[test]
@@ -292,15 +347,16 @@ mod tests {
 
     #[test]
     fn a_uniform_jar_costs_four_bytes() {
-        let params = Params::of_zip([Method::Deflated(Deflated::usual(6)); 22_521]);
-        assert_eq!(params.encode().len(), 4);
+        let six = Method::Deflated(Deflated::usual(6));
+        assert_eq!(Params::of_zip([six; 22_521]).encode().len(), 4);
+        assert_eq!(Params::of_zip([Method::Stored, six, Method::Stored, six]).encode().len(), 4);
     }
 
     #[test]
     fn to_unpack_only_what_stays_raw_matters() {
         let [six, nine] = [6, 9].map(|level| Method::Deflated(Deflated::usual(level)));
         let params = Params::of_zip([six, nine, nine, Method::Raw, six, nine]).to_unpack();
-        let one = Method::Deflated(Deflated::usual(1));
-        assert_eq!(params.rows, [(3, one), (1, Method::Raw), (0, one)]);
+        let one = Some(Deflated::usual(1));
+        assert_eq!(params.rows, [(3, one), (1, None), (0, one)]);
     }
 }

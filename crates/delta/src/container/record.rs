@@ -3,7 +3,7 @@
 
 use super::columns::Row;
 use super::params::Method;
-use super::zip::{CENTRAL_LEN, END_LEN, LOCAL_LEN};
+use super::zip::{CENTRAL_LEN, END_LEN, LOCAL_LEN, Packed};
 
 /// "PK" and what kind of record it is.
 pub(super) const LOCAL: [u8; 4] = *b"PK\x03\x04";
@@ -99,12 +99,8 @@ impl Local {
 pub(super) struct Central(pub(super) [u8; CENTRAL_LEN]);
 
 impl Central {
-    pub(super) fn is_encrypted(&self) -> bool {
-        u16_at(&self.0, 8) & ENCRYPTED != 0
-    }
-
-    pub(super) fn method(&self) -> u32 {
-        u16_at(&self.0, 10)
+    pub(super) fn packed(&self) -> Packed {
+        packed(u16_at(&self.0, 8), u16_at(&self.0, 10))
     }
 
     pub(super) fn sizes(&self) -> Sizes {
@@ -216,6 +212,15 @@ impl Known {
     }
 }
 
+/// How a member with such flags and such a method is packed.
+fn packed(flags: u32, method: u32) -> Packed {
+    match method as u16 {
+        0 if flags & ENCRYPTED == 0 => Packed::Stored,
+        8 if flags & ENCRYPTED == 0 => Packed::Deflated,
+        _ => Packed::Otherwise,
+    }
+}
+
 /// Whether sizes are behind the member, not in front.
 fn follows(row: &Row) -> bool {
     row[NEEDED] >> 16 & SIZES_FOLLOW != 0
@@ -229,6 +234,12 @@ impl Said {
     /// Lengths of the extra fields in front of the member and in the directory, and of the comment.
     pub(super) fn lens(&self) -> [usize; 3] {
         [EXTRA_LEN, CENTRAL_EXTRA_LEN, COMMENT_LEN].map(|column| usize::from(self.0[column] as u16))
+    }
+
+    /// How the directory says that the member is packed.
+    pub(super) fn packed(&self) -> Packed {
+        let flags = self.0[CENTRAL_NEEDED].wrapping_add(self.0[NEEDED]) >> 16;
+        packed(flags, self.0[CENTRAL_METHOD].wrapping_add(self.0[METHOD]))
     }
 
     pub(super) fn gap(&self) -> u64 {

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 
 use super::Error;
 use super::columns::{COLUMNS_LEN_MAX, Columns, Rows};
-use super::params::{Deflated, Method, Params};
+use super::params::{Deflated, Each, Method, Params};
 use super::record::{Said, Sizes, Way, end_record};
 use super::unzip::{HEAD_LEN, MEMBER_HEAD_LEN};
 use super::zip::{DIRECTORY_LEN_MAX, END_LEN, MEMBERS_MAX};
@@ -42,22 +42,13 @@ pub(super) struct Rezip {
     kept: Vec<u8>,
     head: [u32; 4],
     rows: Option<Rows>,
-    methods: Methods,
+    methods: Each,
     members_left: u32,
     member: Option<Member>,
     deflate: Option<Deflate>,
     directory: Directory,
     /// How many bytes of the zip were written.
     written: u64,
-}
-
-/// The methods that are left.
-struct Methods(Box<dyn Iterator<Item = Method> + Send>);
-
-impl std::fmt::Debug for Methods {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Methods")
-    }
 }
 
 /// The member that is being packed.
@@ -95,7 +86,7 @@ impl Rezip {
             kept: Vec::new(),
             head: [0; 4],
             rows: None,
-            methods: Methods(Box::new(params.methods())),
+            methods: params.each(),
             members_left: 0,
             member: None,
             deflate: None,
@@ -196,7 +187,7 @@ impl Rezip {
         let name_len = u16::from_le_bytes([e, f]);
         let rows = self.rows.as_mut().expect("the table is in front of the members");
         let said = Said(rows.next());
-        let method = self.methods.0.next().ok_or(Error::Shape("its parameters are for fewer members"))?;
+        let method = self.methods.next(said.packed())?;
         let len = u32::from_le_bytes([a, b, c, d]);
         self.expect(Next::Texts, u64::from(name_len) + said.lens().into_iter().sum::<usize>() as u64);
         self.member = Some(Member {

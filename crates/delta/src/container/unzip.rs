@@ -43,14 +43,15 @@ pub(super) struct Unzip<'a> {
 impl<'a> Unzip<'a> {
     pub(super) fn open(container: &'a dyn ReadAt, params: &Params) -> Result<Self, Error> {
         let zip = Zip::read(container)?;
-        let methods: Vec<Method> = params.methods().take(zip.members.len()).collect();
-        if methods.len() < zip.members.len() {
-            return Err(Error::Shape("its parameters are for fewer members"));
-        }
+        let mut each = params.each();
+        let methods: Vec<Method> =
+            zip.members.iter().map(|member| each.next(member.central.packed())).collect::<Result<_, _>>()?;
         let mut columns = Columns::default();
         let mut before = u32::MAX;
         for ((member, method), number) in zip.members.iter().zip(&methods).zip(&zip.order) {
-            check(member, *method)?;
+            if *method == Method::Stored && member.sizes.packed != member.sizes.len {
+                return Err(Error::Shape("a stored member is longer or shorter than it says"));
+            }
             let order = number.wrapping_sub(before).wrapping_sub(1);
             before = *number;
             columns.push(&known(member, *method, order).row());
@@ -91,18 +92,6 @@ fn literal(container: &dyn ReadAt, at: u64, len: u64, image: &mut Image<'_>) -> 
     member::copy(container, at, len, &mut put).map(drop)
 }
 
-/// What a method needs to be true of a member.
-fn check(member: &Member, method: Method) -> Result<(), Error> {
-    let is_plain = |number| member.central.method() == number && !member.central.is_encrypted();
-    let Sizes { packed, len, .. } = member.sizes;
-    let is_good = match method {
-        Method::Raw => true,
-        Method::Stored => is_plain(0) && packed == len,
-        Method::Deflated(_) => is_plain(8),
-    };
-    if is_good { Ok(()) } else { Err(Error::Shape("a member is not packed as its parameters say")) }
-}
-
 fn known(member: &Member, method: Method, order: u32) -> Known {
     let Member { local, central, sizes, place, descriptor_form, gap, .. } = *member;
     Known { local, central, method, sizes, place, order, descriptor_form, gap }
@@ -131,6 +120,7 @@ fn put_member(
     let Sizes { crc, packed, len } = member.sizes;
     let (packed, len) = (u64::from(packed), u64::from(len));
     let end = member.data + packed;
+    image.content(content_len(member, method).into());
     let mut put = |bytes: &[u8]| image.put(bytes).map_err(std::io::Error::other);
     let is_true = match method {
         Method::Raw => member::copy(container, member.data, packed, &mut put).map(|_| true)?,

@@ -110,12 +110,7 @@ impl Zip {
     /// Its members, in the order in which they lie.
     pub fn members(&self) -> impl Iterator<Item = Listed> {
         self.members.iter().map(|member| Listed {
-            packed: match member.central.method() {
-                _ if member.central.is_encrypted() => Packed::Otherwise,
-                0 => Packed::Stored,
-                8 => Packed::Deflated,
-                _ => Packed::Otherwise,
-            },
+            packed: member.central.packed(),
             data: member.data,
             packed_len: member.sizes.packed.into(),
             len: member.sizes.len.into(),

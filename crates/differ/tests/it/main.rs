@@ -1,6 +1,7 @@
 //! Patches are made, applied and compared; and damaged, and applied all the same.
 #![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
 
+mod container;
 mod hostile;
 mod round_trip;
 mod support;
