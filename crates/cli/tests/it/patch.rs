@@ -79,7 +79,8 @@ fn what_cannot_be_done_is_said_and_nothing_is_written() {
 fn a_patch_that_says_much_makes_nothing() {
     use updraft_core::digest::Digest;
     use updraft_delta::stream::{Coder, Kind, Stream};
-    use updraft_delta::{Base, Header, Output, Prediction, varint};
+    use updraft_delta::header::{Group, Method};
+    use updraft_delta::{Base, Header, Output, varint};
 
     let scene = scene();
     let dir = scene.path();
@@ -90,8 +91,8 @@ fn a_patch_that_says_much_makes_nothing() {
         from: *Digest::of(&old).as_bytes(),
         to: [0; 32],
         bases: vec![Base { index: 0, len: base }],
-        outputs: vec![Output { len: huge, prediction: Prediction::Same }],
-        streams: Vec::new(),
+        groups: Vec::new(),
+        outputs: vec![Output { group: 0, len: huge }],
     };
     let mut seek = Vec::new();
     varint::write(&mut seek, 0);
@@ -101,7 +102,8 @@ fn a_patch_that_says_much_makes_nothing() {
         Stream { kind: *kind, coder: Coder::Raw, len, coded: len }
     };
     let streams = coded.iter().map(stream).collect();
-    let mut patch = Header { streams, ..header }.encode();
+    let groups = vec![Group { method: Method::Same, streams }];
+    let mut patch = Header { groups, ..header }.plain();
     coded.iter().for_each(|(_, bytes)| patch.extend_from_slice(bytes));
     fs::write(dir.join("p"), patch).unwrap();
     at(dir, "patch apply old/a.txt p -o x").fails(1, "are free");
