@@ -7,8 +7,9 @@ use jiff::Timestamp;
 use serde_json::json;
 use updraft_client::Error;
 use updraft_client::belief::{self, Pin};
-use updraft_client::check::{Chooser, Downgrade, Price, Update, Verdict};
+use updraft_client::check::{Chooser, Downgrade, Update, Verdict};
 use updraft_client::fetch::authority::{AUTHORITY_LEN_MAX, Authority, Vouching};
+use updraft_client::fetched::Fetched;
 use updraft_client::install::{self, Applied, Confirm, Options, Recovered};
 use updraft_client::source::Source;
 use updraft_client::updater::{InstallOptions, OpenOptions, Updater};
@@ -61,8 +62,8 @@ pub(crate) fn install(args: args::Install) -> anyhow::Result<Exit> {
             anyhow::bail!("there is nothing to install");
         }
     };
-    let (applied, price) = take(&mut updater, &update, &Options { adopt: args.adopt, ..Options::default() })?;
-    say::taken("installed", &applied, &price, args.json)?;
+    let (applied, fetched) = take(&mut updater, &update, &Options { adopt: args.adopt, ..Options::default() })?;
+    say::taken("installed", &applied, &fetched, args.json)?;
     if !args.json {
         say(format_args!("into {}", args.dir.display()));
     }
@@ -129,7 +130,7 @@ fn tell_recovered(updater: &Updater) {
 }
 
 /// Downloads and applies, with a progress bar; tells what was fetched.
-pub(crate) fn take(updater: &mut Updater, update: &Update, options: &Options) -> anyhow::Result<(Applied, Price)> {
+pub(crate) fn take(updater: &mut Updater, update: &Update, options: &Options) -> anyhow::Result<(Applied, Fetched)> {
     take_watched(updater, update, options, &say::Watcher::new())
 }
 
@@ -138,13 +139,13 @@ fn take_watched(
     update: &Update,
     options: &Options,
     watcher: &say::Watcher,
-) -> anyhow::Result<(Applied, Price)> {
+) -> anyhow::Result<(Applied, Fetched)> {
     let staged = updater.download(update, watcher)?;
-    let price = staged.price();
+    let fetched = staged.fetched();
     watcher.installing();
     let applied = updater.apply(staged, options, Timestamp::now())?;
     watcher.finish();
-    Ok((applied, price))
+    Ok((applied, fetched))
 }
 
 pub(crate) fn check(args: &args::Check) -> anyhow::Result<Exit> {
@@ -171,7 +172,7 @@ pub(crate) fn update(args: &args::Update) -> anyhow::Result<Exit> {
     let options = OpenOptions { ca, ..open_options(args.from.as_deref(), Some(&args.fetching))? };
     let mut updater = open(&args.dir, options)?;
     let (was_held, mut tries) = (is_held(&updater)?, 1);
-    let (applied, price) = loop {
+    let (applied, fetched) = loop {
         let now = Timestamp::now();
         let downgrade = if args.allow_downgrade { Downgrade::Allowed } else { Downgrade::Refused };
         let verdict = match &args.to {
@@ -205,7 +206,7 @@ pub(crate) fn update(args: &args::Update) -> anyhow::Result<Exit> {
         }
     };
     let is_older = applied.from.as_ref().is_some_and(|from| from.version > applied.to.version);
-    say::taken(if is_older { "went back to" } else { "updated to" }, &applied, &price, args.json)?;
+    say::taken(if is_older { "went back to" } else { "updated to" }, &applied, &fetched, args.json)?;
     if args.await_confirm && !args.json {
         say("it waits for `confirm`; without that, the start after the next one goes back");
     }

@@ -7,14 +7,16 @@ use indicatif::ProgressBar;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use updraft_client::check::{Chooser, Price, Verdict};
+use updraft_client::fetched::{FellBack, Fetched};
 use updraft_client::install::{Applied, Confirmation, Way};
 use updraft_client::progress::{Phase, Progress};
 use updraft_client::status::Status;
 
+use updraft_core::plan::Route;
 use updraft_core::version::Version;
 
 use crate::commands::{NOT_LIVE, held_text};
-use crate::ui::{bar, count, printable, saving, say, say_json, size};
+use crate::ui::{bar, count, printable, saving, say, say_json, size, warn};
 
 /// The most paths that are named in one list; more are counted.
 const NAMED_MAX: usize = 20;
@@ -50,6 +52,7 @@ impl Progress for Watcher {
         self.bar.set_message(match phase {
             Phase::Planning => "planning",
             Phase::Fetching => "fetching",
+            Phase::Patching => "patching",
             Phase::Verifying => "verifying",
             Phase::Installing => "installing",
         });
@@ -65,6 +68,11 @@ impl Progress for Watcher {
         }
     }
 
+    fn fell_back(&self, why: &FellBack) {
+        self.bar.suspend(|| warn(format_args!("{}; fetching whole files instead", fell_back_text(why))));
+        self.planned.store(false, Ordering::Relaxed);
+    }
+
     fn bytes(&self, done: u64, total: u64) {
         self.bar.set_length(total.max(done));
         self.bar.set_position(done);
@@ -73,7 +81,25 @@ impl Progress for Watcher {
 
 fn price_text(price: &Price) -> String {
     let most = if price.exact { "" } else { "at most " };
-    format!("{most}{}", saving(price.fetch_bytes, price.full_bytes))
+    format!("{most}{}", by_text(price.route, price.fetch_bytes, price.full_bytes))
+}
+
+/// What travels, beside what a full download would take, and what it is where that is not whole files.
+fn by_text(by: Route, bytes: u64, full_bytes: u64) -> String {
+    let what = match by {
+        Route::Patch => "a patch of ",
+        Route::Blobs | Route::Full => "",
+    };
+    format!("{what}{}", saving(bytes, full_bytes))
+}
+
+/// Which way was left, and why.
+fn fell_back_text(why: &FellBack) -> String {
+    let what = match why.from {
+        Route::Patch => "the patch was not used",
+        Route::Blobs | Route::Full => "whole files were not used",
+    };
+    format!("{what}: {}", printable(&why.reason))
 }
 
 /// Which release there is, and what it costs.
@@ -137,6 +163,8 @@ fn verdict_json(verdict: &Verdict) -> Value {
                 "fetch_bytes": price.fetch_bytes,
                 "full_bytes": price.full_bytes,
                 "exact": price.exact,
+                "by": price.route,
+                "saved_bytes": price.saved_bytes(),
                 "saved_percent": price.saved_percent(),
                 "rejected": update.is_rejected(),
             })
@@ -150,12 +178,26 @@ fn verdict_json(verdict: &Verdict) -> Value {
 }
 
 /// What a release that was taken did, and what of it travelled.
-pub(crate) fn taken(verb: &str, applied: &Applied, price: &Price, as_json: bool) -> anyhow::Result<()> {
-    self::applied(verb, applied, as_json)?;
-    if !as_json {
-        say(format_args!("fetched {}", saving(price.fetch_bytes, price.full_bytes)));
+pub(crate) fn taken(verb: &str, applied: &Applied, fetched: &Fetched, as_json: bool) -> anyhow::Result<()> {
+    if as_json {
+        let mut told = serde_json::to_value(applied)?;
+        told["fetched"] = fetched_json(fetched);
+        return say_json(&told);
     }
+    self::applied(verb, applied, false)?;
+    say(format_args!("fetched {}", by_text(fetched.by, fetched.fetch_bytes, fetched.full_bytes)));
     Ok(())
+}
+
+fn fetched_json(fetched: &Fetched) -> Value {
+    json!({
+        "by": fetched.by,
+        "fetch_bytes": fetched.fetch_bytes,
+        "full_bytes": fetched.full_bytes,
+        "saved_bytes": fetched.saved_bytes(),
+        "saved_percent": fetched.saved_percent(),
+        "fell_back": fetched.fell_back,
+    })
 }
 
 /// What a switch did, and what it found that people had changed.
@@ -194,6 +236,11 @@ pub(crate) fn status(dir: &Path, status: &Status, now: Timestamp) {
     let version = status.version.as_ref().map_or_else(|| "nothing yet".to_owned(), ToString::to_string);
     say(format_args!("{:10} {} {version}", "installed", status.app));
     say(format_args!("{:10} {}", "into", dir.display()));
+    if let Some(fetched) = &status.fetched {
+        let text = by_text(fetched.by, fetched.fetch_bytes, fetched.full_bytes);
+        let why = fetched.fell_back.as_ref().map_or(String::new(), |why| format!(" ({})", fell_back_text(why)));
+        say(format_args!("{:10} {text}{why}", "fetched"));
+    }
     say(format_args!("{:10} {} on channel {}, as {}", "from", status.source, status.channel, status.platform));
     let way = match &status.way {
         Way::Exchange => "the whole directory in one exchange".to_owned(),

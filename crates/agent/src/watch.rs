@@ -78,8 +78,8 @@ fn once(args: &args::Watch, told: &mut Told) -> anyhow::Result<()> {
         return Ok(());
     }
     let confirm = if args.health.is_some() { Confirm::Await { since: now } } else { Confirm::Now };
-    let (applied, price) = take(&mut updater, &update, &Options { confirm, ..Options::default() })?;
-    say::taken("updated to", &applied, &price, false)?;
+    let (applied, fetched) = take(&mut updater, &update, &Options { confirm, ..Options::default() })?;
+    say::taken("updated to", &applied, &fetched, false)?;
     match &args.health {
         Some(health) => settle(&mut updater, &args.dir, health),
         None => Ok(()),

@@ -1,8 +1,9 @@
 //! Whether there is something new, and what it would cost.
 //!
 //! A check asks for metadata and one release document, never for a tree: what it costs does not grow with the number of
-//! files or of past releases. The price it names is the one that the publisher signed for the tree that is here; for any
-//! other tree it is a bound ("at most") until the tree is at hand.
+//! files or of past releases. The price it names is that of a patch from the tree that is here, which one small request
+//! tells, or of the blobs that changed, which the publisher signed for the tree that is here; otherwise it is a bound ("at
+//! most") until the tree is at hand.
 
 use updraft_core::Timestamp;
 use updraft_core::channel::{self, Channel, Device, Pick};
@@ -10,12 +11,13 @@ use updraft_core::digest::Digest;
 use updraft_core::layout;
 use updraft_core::limits::RELEASE_LEN_MAX;
 use updraft_core::name::{ChannelName, Platform};
-use updraft_core::plan::Plan;
+use updraft_core::plan::{Plan, Route};
 use updraft_core::release::{Notes, Release, ReleaseName};
 use updraft_core::trust::{Role, Trusted};
 use updraft_core::version::Version;
 
 use crate::belief::{self, Kept, Place};
+use crate::offer::Offer;
 use crate::status;
 
 /// How a channel comes to point where its publisher never let it.
@@ -121,12 +123,15 @@ pub struct Price {
     pub full_bytes: u64,
     /// Whether `fetch_bytes` is what will travel; otherwise it is the most that can.
     pub exact: bool,
+    /// By which way.
+    pub route: Route,
 }
 
 impl Price {
     /// The most that `release` can cost.
     pub fn at_most(release: &Release) -> Self {
-        Self { fetch_bytes: release.tree.stored, full_bytes: release.tree.stored, exact: false }
+        let stored = release.tree.stored;
+        Self { fetch_bytes: stored, full_bytes: stored, exact: false, route: Route::Full }
     }
 
     /// Bytes that need not be fetched.
@@ -151,13 +156,22 @@ impl Price {
             fetch_bytes: plan.fetch_bytes() + tree_len,
             full_bytes: plan.full_bytes + tree_len,
             exact: plan.is_exact(),
+            route: plan.route(),
         }
     }
 
     /// What `release` costs a device that has exactly the tree `have`, if its publisher said.
     pub(crate) fn said(release: &Release, have: Digest) -> Option<Self> {
         let from = release.from.iter().find(|from| from.tree == have)?;
-        Some(Self { fetch_bytes: from.bytes, full_bytes: release.tree.stored.max(from.bytes), exact: true })
+        let full_bytes = release.tree.stored.max(from.bytes);
+        let route = if from.bytes < full_bytes { Route::Blobs } else { Route::Full };
+        Some(Self { fetch_bytes: from.bytes, full_bytes, exact: true, route })
+    }
+
+    /// What `release` costs by a patch, and by so many bytes of whole blobs that the patch does not make.
+    pub(crate) fn by_patch(release: &Release, patch: u64, blobs: u64, exact: bool) -> Self {
+        let fetch_bytes = patch.saturating_add(blobs);
+        Self { fetch_bytes, full_bytes: release.tree.stored.max(fetch_bytes), exact, route: Route::Patch }
     }
 }
 
@@ -212,6 +226,8 @@ pub struct Update {
     /// The exact bytes of the release document.
     pub(crate) document: Vec<u8>,
     pub(crate) price: Price,
+    /// The patch that it is to be fetched by, if that is the cheapest way.
+    pub(crate) patch: Option<Box<Offer>>,
     pub(crate) rejected: bool,
     pub(crate) chooser: Chooser,
 }
@@ -219,7 +235,7 @@ pub struct Update {
 impl Update {
     fn new(release: Release, document: Vec<u8>, chooser: Chooser) -> Self {
         let price = Price::at_most(&release);
-        Self { release, document, price, rejected: false, chooser }
+        Self { release, document, price, patch: None, rejected: false, chooser }
     }
 
     /// Everything that its publisher says of it.
@@ -351,14 +367,21 @@ fn had(asker: Asker<'_>) -> Version {
 /// What the channel has for `asker`.
 pub(crate) fn choose(trusted: &Trusted, asker: Asker<'_>) -> Result<Pick, Error> {
     let targets = trusted.targets(&Role::channels()).map(|targets| &targets.targets);
-    let target = targets.and_then(|targets| targets.get(&Channel::target_path(asker.channel)));
+    let path = Channel::target_path(asker.channel);
+    let target = targets.and_then(|targets| targets.get(&path));
+    let fail = |reason: String| Error::Channel { channel: asker.channel.clone(), reason: shortened(&reason) };
+    // TUF 4.5: what a delegated role says of other targets than those that it was trusted with does not count.
+    let delegations = trusted.targets(&Role::Targets).and_then(|targets| targets.delegations.as_ref());
+    let delegated = delegations.and_then(|delegations| delegations.role(&Role::channels()));
+    if target.is_some() && !delegated.is_some_and(|role| role.may_speak_of(&path)) {
+        return Err(fail(format!("its publisher does not let the server speak of it{STOLEN}")));
+    }
     let Some(custom) = target.and_then(|target| target.custom.clone()) else {
         let names = targets.into_iter().flat_map(|targets| targets.keys());
         let names = names.filter_map(|path| path.strip_prefix("channels/")?.parse::<ChannelName>().ok());
         let channels = names.take(CHANNELS_NAMED_MAX).map(String::from).collect();
         return Err(Error::NoChannel { channel: asker.channel.clone(), channels });
     };
-    let fail = |reason: String| Error::Channel { channel: asker.channel.clone(), reason: shortened(&reason) };
     let document: Channel = serde_json::from_value(custom).map_err(|error| fail(error.to_string()))?;
     if document.format != 1 {
         return Err(fail(format!("format {} is newer than this program: update it", document.format)));
@@ -414,7 +437,7 @@ mod tests {
 
     #[test]
     fn savings_are_never_overstated() {
-        let price = |fetch_bytes, full_bytes| Price { fetch_bytes, full_bytes, exact: true };
+        let price = |fetch_bytes, full_bytes| Price { fetch_bytes, full_bytes, exact: true, route: Route::Blobs };
         assert_eq!(price(2_000_000, 28_000_000).saved_percent(), 92);
         assert_eq!(price(1, u64::MAX).saved_percent(), 99);
         assert_eq!((price(5, 4).saved_bytes(), price(5, 4).saved_percent()), (0, 0));

@@ -2,10 +2,11 @@
 //!
 //! What ends up in `downloads/` under a digest has that digest: it was hashed after the last byte was decoded, and synced
 //! before it got the name. What broke off stays as a part and is gone on with, also by the next process. Hints about how
-//! a blob is stored are not believed: a wrong one costs a request.
+//! a blob is stored are not believed: a wrong one costs a request. What a patch makes ([`patch`]) ends up the same way.
 
 mod blob;
 mod meter;
+pub(crate) mod patch;
 mod space;
 
 use std::collections::HashSet;
@@ -17,7 +18,7 @@ use std::sync::{Mutex, PoisonError};
 use updraft_core::digest::{Digest, Hasher};
 use updraft_core::layout;
 use updraft_core::limits::TREE_LEN_MAX;
-use updraft_core::plan::{Fetch, Plan};
+use updraft_core::plan::{Fetch, Origin, Plan};
 use updraft_core::release::TreeRef;
 use updraft_core::tree::Tree;
 use updraft_core::tree::stored::{self, Hint, unpack};
@@ -26,6 +27,7 @@ use updraft_files::{Dir, EntryKind};
 
 use crate::belief::Place;
 use crate::fetch;
+use crate::offer::Offer;
 use crate::progress::Progress;
 
 use meter::Meter;
@@ -157,9 +159,24 @@ pub(crate) fn blobs(
     Ok(downloads.sync()?)
 }
 
-/// Removes what this plan has no use for: parts and blobs of another release.
-pub(crate) fn sweep(plan: &Plan, downloads: &Dir) -> Result<(), Error> {
+/// Bytes that `plan` fetches and that lie here already, by what their lengths say.
+pub(crate) fn here_bytes(plan: &Plan, downloads: &Dir) -> Result<u64, Error> {
+    let mut here = 0;
+    for fetch in &plan.fetch {
+        let stat = downloads.stat(Path::new(&fetch.digest.to_string()))?;
+        here += if stat.is_some_and(|stat| stat.size == fetch.size) { fetch.cost() } else { 0 };
+    }
+    Ok(here)
+}
+
+/// Removes what this plan has no use for: parts and blobs of another release, and the part of any patch but `patch`.
+pub(crate) fn sweep(plan: &Plan, patch: Option<&Offer>, downloads: &Dir) -> Result<(), Error> {
     let mut wanted = HashSet::from([TREE.to_owned()]);
+    wanted.extend(patch.map(patch::part_name));
+    wanted.extend(plan.files.values().filter_map(|origin| match origin {
+        Origin::Made(digest) => Some(digest.to_string()),
+        _ => None,
+    }));
     for fetch in &plan.fetch {
         wanted.insert(fetch.digest.to_string());
         wanted.extend(blob::part_names(fetch.digest));

@@ -83,6 +83,8 @@ pub struct Request<'a> {
     pub key: &'a Key,
     /// The first byte that is wanted.
     pub from: u64,
+    /// How many are, when not all of them: a source may send more.
+    pub len: Option<u64>,
     /// The tag of what was read so far: another object now means that all of it is wanted, from the start.
     pub if_range: Option<&'a str>,
     /// The tag of what is at hand: the same object now means [`Answer::NotModified`].
@@ -219,13 +221,30 @@ impl Fetcher {
             // It may change between two attempts, so each begins anew.
             let mut bytes = Vec::new();
             let mut tap = Tap::new(self, key, max, &mut bytes);
-            let request = Request { key, from: 0, if_range: None, if_none_match: etag };
+            let request = Request { key, from: 0, len: None, if_range: None, if_none_match: etag };
             match self.attempt(&request, &mut tap) {
                 Ok(Answer::Body { etag }) => return Ok(Got::Found(bytes, etag)),
                 Ok(Answer::NotModified) => return Ok(Got::NotModified),
                 Ok(Answer::Missing | Answer::PastEnd) => return Ok(Got::Missing),
                 Err(error) => self.wait_or_fail(&mut attempts, error)?,
             }
+        }
+    }
+
+    /// The first `len` bytes of an object, and its tag; fewer when it has no more. It is asked for once: whoever asks for no
+    /// more than this can do without.
+    pub(crate) fn front(&self, key: &Key, len: usize) -> Result<Got, Error> {
+        let mut front = Front { bytes: Vec::with_capacity(len), len };
+        let mut tap = Tap::new(self, key, u64::MAX, &mut front);
+        let request = Request { key, from: 0, len: Some(len as u64), if_range: None, if_none_match: None };
+        let answer = self.attempt(&request, &mut tap);
+        let began = tap.etag.take();
+        match answer {
+            Ok(Answer::Body { etag }) => Ok(Got::Found(front.bytes, etag)),
+            Ok(Answer::Missing | Answer::PastEnd | Answer::NotModified) => Ok(Got::Missing),
+            // A source that does not know ranges is left when there is enough.
+            Err(_) if front.bytes.len() == len => Ok(Got::Found(front.bytes, began)),
+            Err(error) => Err(error),
         }
     }
 
@@ -237,7 +256,7 @@ impl Fetcher {
         (tap.at, tap.furthest) = (from, from);
         loop {
             let (before, etag) = (tap.furthest, tap.etag.take());
-            let request = Request { key, from: tap.at, if_range: etag.as_deref(), if_none_match: None };
+            let request = Request { key, from: tap.at, len: None, if_range: etag.as_deref(), if_none_match: None };
             let answer = self.attempt(&request, &mut tap);
             tap.etag = tap.etag.take().or(etag);
             match answer {
@@ -342,6 +361,28 @@ impl Sink for Tap<'_> {
             self.trickle.forgive(wait);
         }
         Ok(())
+    }
+}
+
+/// The first bytes of a body, and no more.
+struct Front {
+    bytes: Vec<u8>,
+    len: usize,
+}
+
+impl Sink for Front {
+    fn begin(&mut self, _: u64, _: Option<&str>) -> Result<(), Error> {
+        self.bytes.clear();
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let lacking = self.len - self.bytes.len();
+        self.bytes.extend_from_slice(&bytes[..bytes.len().min(lacking)]);
+        match bytes.len() > lacking {
+            true => Err(Error::TooLong { what: "the first bytes of an object".to_owned(), max: self.len as u64 }),
+            false => Ok(()),
+        }
     }
 }
 

@@ -21,7 +21,8 @@
 //!
 //! - [`source`], [`fetch`]: where an app comes from, and how its bytes get here;
 //! - [`belief`], [`check`]: what the publisher signed, and whether there is something new;
-//! - [`download`], [`staged`], [`progress`]: what is lacking here, fetched and verified;
+//! - [`download`], [`staged`], [`progress`]: what is lacking here, fetched and verified, by a patch where that is cheapest;
+//!   [`fetched`]: how it got here;
 //! - [`home`], [`record`], [`install`]: what is installed, and how it is switched;
 //! - [`updater`], [`status`](mod@status), [`error`]: the door to all of it.
 #![forbid(unsafe_code)]
@@ -31,8 +32,10 @@ pub mod check;
 pub mod download;
 pub mod error;
 pub mod fetch;
+pub mod fetched;
 pub mod home;
 pub mod install;
+mod offer;
 pub mod progress;
 pub mod record;
 pub mod source;
@@ -44,9 +47,11 @@ pub use belief::Pin;
 pub use check::{Chooser, Downgrade, Price, Update, Verdict};
 pub use error::{Class, Error};
 pub use fetch::Cancel;
+pub use fetched::{FellBack, Fetched};
 pub use install::Applied;
 pub use progress::{Phase, Progress};
 pub use source::Source;
 pub use staged::Staged;
 pub use status::{Status, status};
 pub use updater::{InstallOptions, OpenOptions, Updater};
+pub use updraft_core::plan::Route;

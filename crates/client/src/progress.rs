@@ -3,6 +3,7 @@
 //! The library prints nothing and keeps no log. Whoever starts a task may watch it; watching never changes it.
 
 use crate::check::Price;
+use crate::fetched::FellBack;
 
 /// What a task is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,6 +12,8 @@ pub enum Phase {
     Planning,
     /// Fetching what is lacking.
     Fetching,
+    /// Making files of old ones and a patch.
+    Patching,
     /// Hashing files.
     Verifying,
     /// Building the new tree and switching to it.
@@ -24,9 +27,14 @@ pub trait Progress: Sync {
         let _ = phase;
     }
 
-    /// What the download will cost, before any of it is fetched.
+    /// What the download will cost, before any of it is fetched; and once more when it goes on in another way.
     fn planned(&self, price: &Price) {
         let _ = price;
+    }
+
+    /// The cheapest way came to nothing, and the next one is taken.
+    fn fell_back(&self, why: &FellBack) {
+        let _ = why;
     }
 
     /// Of `total` bytes, `done` are done. What has to be done again counts as not done, so `done` may go back; and what

@@ -5,10 +5,11 @@ use updraft_core::release::Release;
 use updraft_core::tree::Tree;
 
 use crate::check::{Chooser, Price};
+use crate::fetched::{FellBack, Fetched};
 
 /// A verified release of which nothing is lacking here. Only a download makes one, and installing takes nothing else.
 ///
-/// Every blob that its plan fetches lies in the home's `downloads/` under its digest: raw, hashed and synced.
+/// Every blob that its plan fetches, or has a patch make, lies in the home's `downloads/` under its digest: raw, hashed and synced.
 #[derive(Debug)]
 pub struct Staged {
     pub(crate) release: Release,
@@ -18,6 +19,8 @@ pub struct Staged {
     /// The tree as the store has it.
     pub(crate) packed_tree: Vec<u8>,
     pub(crate) plan: Plan,
+    pub(crate) price: Price,
+    pub(crate) fell_back: Option<FellBack>,
     pub(crate) chooser: Chooser,
 }
 
@@ -34,10 +37,15 @@ impl Staged {
 
     /// What was fetched for it, beside what a full download would have been.
     pub fn price(&self) -> Price {
-        Price::of(&self.plan, self.packed_tree.len() as u64)
+        self.price
     }
 
-    /// How many files were kept, copied and fetched.
+    /// How it got here.
+    pub fn fetched(&self) -> Fetched {
+        Fetched::new(self.price, self.fell_back.clone())
+    }
+
+    /// How many files were kept, copied, fetched, and made by a patch.
     pub fn counts(&self) -> Counts {
         self.plan.counts()
     }

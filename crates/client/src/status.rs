@@ -16,6 +16,7 @@ use updraft_core::version::Version;
 use crate::belief::{self, Kept};
 use crate::check;
 use crate::error::Error;
+use crate::fetched::{self, Fetched};
 use crate::home::{Access, Home};
 use crate::install::{self, Confirmation, Way};
 use crate::record::{self, Record};
@@ -31,6 +32,8 @@ pub struct Status {
     pub app: AppName,
     /// The version that is installed; `None` before the first download is complete.
     pub version: Option<Version>,
+    /// How that version got here; `None` before there is one, and where it is not known.
+    pub fetched: Option<Fetched>,
     /// What this device is.
     pub platform: Platform,
     /// The channel that is followed.
@@ -80,6 +83,7 @@ pub(crate) fn status_of(home: &Home, now: Timestamp) -> Result<Status, Error> {
     let settings = home.settings();
     Ok(Status {
         app: settings.app.clone(),
+        fetched: record.as_ref().and_then(|record| fetched::last(home.folder(), &record.release.name())),
         platform: settings.platform.clone(),
         channel: settings.channel.clone(),
         source: settings.source.clone(),

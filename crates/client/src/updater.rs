@@ -3,6 +3,10 @@
 //! It holds the rooms together and decides nothing itself: [`check`] says what is new, [`download`] makes a [`Staged`] of
 //! it, [`install`] switches to it. Nothing runs in the background, nothing is printed, and one process at a time may hold
 //! an [`Updater`] for a directory.
+//!
+//! `getting`: which way a release gets here, and the ways themselves.
+
+mod getting;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -24,6 +28,7 @@ use crate::error::Error;
 use crate::fetch::authority::{Authority, Vouching};
 use crate::fetch::clock::Clock;
 use crate::fetch::{self, Cancel, Fetcher, Transport};
+use crate::fetched;
 use crate::home::{self, Access, Home, Settings};
 use crate::install::{self, Applied, Confirmation, Recovered, Start, Verified};
 use crate::progress::{Phase, Progress};
@@ -199,7 +204,7 @@ impl Updater {
         &self.home
     }
 
-    /// Whether there is something new. Asks for at most a handful of small files, never for a list of files.
+    /// Whether there is something new, and what it costs. Asks for at most a handful of small files, never for a list of files.
     ///
     /// # Errors
     /// When the source cannot be reached, is not believed, or has been silent for too long ([`Error::class`]).
@@ -233,22 +238,12 @@ impl Updater {
             return Ok(verdict);
         };
         update.rejected = install::rejected(&self.home)?.contains(&update.release.name());
-        // With the list of files at hand, from a download that was begun, the price is known.
-        if let Some(kept) = download::kept_tree(&update.release.tree, &self.home.downloads()?) {
-            let have = install::have(&self.home, &kept.tree)?;
-            let plan = plan::plan(&have, &kept.tree, &Offers { blobs: kept.hint });
-            update.price = Price::of(&plan, kept.packed.len() as u64);
-        } else if let Some(record) = record
-            && let Some(price) = Price::said(&update.release, record.release.tree.digest)
-            && install::have(&self.home, &record.tree)? == record.tree
-        {
-            // Nothing here was edited, so the publisher's figure for this very tree is what will travel.
-            update.price = price;
-        }
+        self.price(&mut update, record.as_ref())?;
         Ok(Verdict::Available(update))
     }
 
-    /// Fetches what `update` needs and is not here yet, and verifies it. What was fetched before an error, or before a
+    /// Fetches what `update` needs and is not here yet, and verifies it: by a patch where that is cheapest, and when the patch
+    /// is no good, by the blobs that changed ([`Staged::fetched`]). What was fetched before an error, or before a
     /// cancellation, is not fetched again.
     ///
     /// # Errors
@@ -256,23 +251,7 @@ impl Updater {
     /// anything is fetched, when the installed release still waits for [`Self::confirm`].
     pub fn download(&mut self, update: &Update, progress: &dyn Progress) -> Result<Staged, Error> {
         self.refuse_unconfirmed(update)?;
-        progress.phase(Phase::Planning);
-        let downloads = self.home.downloads()?;
-        let fetched = download::tree(self.place(), &update.release.tree, &downloads)?;
-        let have = install::have(&self.home, &fetched.tree)?;
-        let plan = plan::plan(&have, &fetched.tree, &Offers { blobs: fetched.hint });
-        progress.planned(&Price::of(&plan, fetched.packed.len() as u64));
-        download::sweep(&plan, &downloads)?;
-        progress.phase(Phase::Fetching);
-        download::blobs(self.place(), &plan, &downloads, self.jobs, progress)?;
-        Ok(Staged {
-            release: update.release.clone(),
-            document: update.document.clone(),
-            tree: fetched.tree,
-            packed_tree: fetched.packed,
-            plan,
-            chooser: update.chooser,
-        })
+        self.fetch(update, progress)
     }
 
     /// Installing would refuse it as well, but only after everything was fetched.
@@ -297,7 +276,9 @@ impl Updater {
     pub fn apply(&mut self, staged: Staged, options: &install::Options, now: Timestamp) -> Result<Applied, Error> {
         self.recheck(&staged, now)?;
         let options = install::Options { adopt: options.adopt || self.adopt, ..options.clone() };
+        let (release, fetched) = (staged.release.name(), staged.fetched());
         let applied = install::apply(&mut self.home, staged, &options)?;
+        fetched::keep(self.home.folder(), release, fetched);
         // The update is over. What cannot be cleared now is cleared by the next one.
         let _ = self.home.downloads().map(|downloads| download::clear(&downloads));
         Ok(applied)
@@ -384,12 +365,15 @@ impl Updater {
         let record = self.home.record()?.ok_or(Error::NothingInstalled)?;
         let (tree, hint) = stored::unpack(&record.packed_tree, record.release.tree.digest, record.release.tree.length)
             .map_err(|source| download::Error::Tree { digest: record.release.tree.digest, source })?;
-        let plan = plan::plan(&sound_part(&tree, &found), &tree, &Offers { blobs: hint });
-        progress.planned(&Price::of(&plan, 0));
+        let offers = Offers { blobs: hint, ..Offers::default() };
+        let plan = plan::plan(&sound_part(&tree, &found), &tree, &offers);
+        let price = Price::of(&plan, 0);
+        progress.planned(&price);
         progress.phase(Phase::Fetching);
         download::blobs(self.place(), &plan, &self.home.downloads()?, self.jobs, progress)?;
         let Record { release, document, packed_tree, .. } = record;
-        let staged = Staged { release, document, tree, packed_tree, plan, chooser: Chooser::Channel };
+        let chooser = Chooser::Channel;
+        let staged = Staged { release, document, tree, packed_tree, plan, price, fell_back: None, chooser };
         progress.phase(Phase::Installing);
         Ok(install::repair(&mut self.home, staged)?)
     }

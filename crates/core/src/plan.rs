@@ -1,20 +1,63 @@
 //! Which bytes to fetch, and which to reuse.
 //!
-//! [`plan`] never fails and never touches a disk: at worst the answer is "fetch everything". Offers are hints from an
-//! untrusted server; a lying offer costs a retry, never a wrong file.
+//! [`routes`] says which way to try first, by what each is said to cost; [`plan`] says what is to be done about each file. They
+//! never fail and never touch a disk: at worst the answer is "fetch everything". Offers are hints from an untrusted server; a
+//! lying offer costs a retry by the next way, never a wrong file.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::path::RelPath;
 use crate::tree::stored::{Hint, Stored};
 use crate::tree::{Kind, Tree};
 
-/// The ways that a server offers to get a tree. Nothing in here is believed.
+/// How the files of a tree get here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Route {
+    /// By whole blobs of those that changed.
+    Blobs,
+    /// By all blobs: nothing of it is here.
+    Full,
+    /// By a patch from exactly the tree that is here.
+    Patch,
+}
+
+impl Route {
+    /// Whether it needs nothing but what the release itself names, so that there is no other way behind it.
+    fn is_last(self) -> bool {
+        matches!(self, Self::Blobs | Self::Full)
+    }
+}
+
+/// A way that is offered, with the bytes that it is said to take. Neither is believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offer {
+    /// The way.
+    pub route: Route,
+    /// What travels.
+    pub bytes: u64,
+}
+
+/// The ways to try, in this order: each when the one before came to nothing. The cheapest is first, and of two that cost the
+/// same the one that is less work; behind whole blobs there is nothing left to try.
+pub fn routes(offers: impl IntoIterator<Item = Offer>) -> Vec<Offer> {
+    let mut offers: Vec<Offer> = offers.into_iter().collect();
+    offers.sort_by_key(|offer| (offer.bytes, !offer.route.is_last()));
+    let last = offers.iter().position(|offer| offer.route.is_last());
+    offers.truncate(last.map_or(offers.len(), |last| last + 1));
+    offers
+}
+
+/// What is there of a tree, or can be had, beside what is installed. Nothing in here is believed.
 #[derive(Debug, Clone, Default)]
 pub struct Offers {
     /// How each blob is stored, as far as it is known.
     pub blobs: Hint,
+    /// What a patch has made.
+    pub made: BTreeSet<Digest>,
 }
 
 /// Where the content of one file comes from.
@@ -29,6 +72,8 @@ pub enum Origin {
     },
     /// It is fetched as a blob.
     Fetch(Digest),
+    /// A patch has made it.
+    Made(Digest),
     /// It is empty.
     Empty,
 }
@@ -73,7 +118,12 @@ impl Plan {
         self.fetch.iter().all(|fetch| fetch.stored.is_some())
     }
 
-    /// How many files have each kind of origin: kept, copied, fetched, empty.
+    /// By which way it fetches blobs.
+    pub fn route(&self) -> Route {
+        if self.fetch_bytes() < self.full_bytes { Route::Blobs } else { Route::Full }
+    }
+
+    /// How many files have each kind of origin: kept, copied, fetched, made, empty.
     pub fn counts(&self) -> Counts {
         let mut counts = Counts::default();
         for origin in self.files.values() {
@@ -81,6 +131,7 @@ impl Plan {
                 Origin::Keep => &mut counts.kept,
                 Origin::Copy { .. } => &mut counts.copied,
                 Origin::Fetch(_) => &mut counts.fetched,
+                Origin::Made(_) => &mut counts.made,
                 Origin::Empty => &mut counts.empty,
             } += 1;
         }
@@ -97,6 +148,8 @@ pub struct Counts {
     pub copied: u64,
     /// Are fetched.
     pub fetched: u64,
+    /// Are made by a patch.
+    pub made: u64,
     /// Are empty.
     pub empty: u64,
 }
@@ -124,6 +177,8 @@ pub fn plan(have: &Tree, want: &Tree, offers: &Offers) -> Plan {
                 Origin::Copy { from: file.path.clone() }
             } else if let Some(from) = where_is.get(&file.digest) {
                 Origin::Copy { from: (*from).clone() }
+            } else if offers.made.contains(&file.digest) {
+                Origin::Made(file.digest)
             } else {
                 Origin::Fetch(file.digest)
             };
@@ -150,6 +205,7 @@ pub fn plan(have: &Tree, want: &Tree, offers: &Offers) -> Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tree::patch;
     use crate::tree::stored::Encoding;
     use crate::tree::tests::any_tree;
     use proptest::prelude::*;
@@ -169,6 +225,7 @@ mod tests {
                         assert!(plan.fetch.iter().any(|fetch| fetch.digest == *digest));
                         *digest
                     }
+                    Origin::Made(digest) => panic!("{digest} was not made"),
                     Origin::Empty => Digest::of(b""),
                 };
                 (file.path.clone(), digest)
@@ -195,9 +252,31 @@ mod tests {
         #[test]
         fn a_lying_offer_never_costs_more_than_the_blobs(have in any_tree(), want in any_tree(), size: u64) {
             let stored = Stored { encoding: Encoding::Zstd, size };
-            let offers = Offers { blobs: want.blobs().keys().map(|digest| (*digest, stored)).collect() };
+            let blobs = want.blobs().keys().map(|digest| (*digest, stored)).collect();
+            let offers = Offers { blobs, ..Offers::default() };
             let lied = plan(&have, &want, &offers);
             prop_assert!(lied.fetch_bytes() <= plan(&have, &want, &Offers::default()).fetch_bytes());
+        }
+
+        #[test]
+        fn what_a_patch_makes_is_not_fetched(have in any_tree(), want in any_tree(), nth in any::<prop::sample::Index>()) {
+            let lacking: Vec<Digest> = patch::lacking(&have, &want).iter().map(|file| file.digest).collect();
+            let made = if lacking.is_empty() { BTreeSet::new() } else { BTreeSet::from([*nth.get(&lacking)]) };
+            let plan = plan(&have, &want, &Offers { made: made.clone(), ..Offers::default() });
+            let fetched: BTreeSet<Digest> = plan.fetch.iter().map(|fetch| fetch.digest).collect();
+            prop_assert!(made.is_disjoint(&fetched));
+            prop_assert_eq!(fetched.union(&made).copied().collect::<BTreeSet<_>>(), lacking.into_iter().collect());
+        }
+
+        #[test]
+        fn no_route_costs_more_than_whole_blobs(patch: u64, blobs: u64, full: u64) {
+            let offer = |(route, bytes)| Offer { route, bytes };
+            let all = [(Route::Patch, patch), (Route::Blobs, blobs), (Route::Full, full)].map(offer);
+            let routes = routes(all);
+            prop_assert!(routes.is_sorted_by_key(|offer| offer.bytes));
+            prop_assert!(routes[0].bytes <= blobs.min(full));
+            prop_assert_eq!(routes.last().unwrap().bytes, blobs.min(full), "there is always a way that cannot be refused");
+            prop_assert_eq!(routes.len() > 1, patch < blobs.min(full));
         }
     }
 
@@ -219,7 +298,7 @@ mod tests {
         assert_eq!(plan.files[&path("new")], Origin::Copy { from: path("old") });
         assert_eq!(plan.files[&path("x")], Origin::Copy { from: path("x") }, "another mode needs a file of its own");
         assert_eq!((plan.fetch.len(), plan.fetch_bytes()), (1, 4));
-        assert_eq!(plan.counts(), Counts { kept: 0, copied: 2, fetched: 2, empty: 0 });
+        assert_eq!(plan.counts(), Counts { copied: 2, fetched: 2, ..Counts::default() });
         assert!(!plan.is_exact());
     }
 }

@@ -26,7 +26,9 @@ const IN_PASSING: &[&str] = &[
     "HOME/downloads/{digest}.new",
     "HOME/downloads/{digest}.part",
     "HOME/downloads/{digest}.zst.part",
+    "HOME/downloads/patch.{number}.new",
     "HOME/downloads/tree",
+    "HOME/downloads/{from}-{to}-{length}.patch",
     "HOME/journal",
     "HOME/older/",
     "HOME/slot/held",
@@ -125,7 +127,8 @@ pub fn assert_readable(dir: &Path, home: &Path) {
     let document = doc("format.md");
     let examples = blocks(&document, "json");
     let example = |word: &str| *examples.iter().find(|text| text.contains(word)).unwrap();
-    for (name, word) in [("settings.json", "\"device\""), ("state.json", "\"awaited\"")] {
+    let files = [("settings.json", "\"device\""), ("state.json", "\"awaited\""), ("fetched.json", "\"fell_back\"")];
+    for (name, word) in files {
         let real = fs::read_to_string(home.join(name)).unwrap();
         assert_eq!(fields(example(word)), fields(&real), "{name}");
     }
@@ -133,6 +136,14 @@ pub fn assert_readable(dir: &Path, home: &Path) {
     let status = run(updraft().args(["agent", "status", "--json"]).arg(dir)).ok().json();
     assert_eq!(status["confirmation"]["is"], "awaited");
     assert_eq!(status["rejected"][0]["version"], "1.2.0");
+
+    let installed = format!("\"{}\"", status["version"].as_str().unwrap());
+    fs::write(home.join("fetched.json"), example("\"fell_back\"").replace("\"1.1.0\"", &installed)).unwrap();
+    let status = run(updraft().args(["agent", "status", "--json"]).arg(dir)).ok().json();
+    assert_eq!(
+        (&status["fetched"]["by"], &status["fetched"]["fell_back"]["bytes"]),
+        (&"blobs".into(), &1_094_897.into())
+    );
 
     let inode = fs::metadata(dir).unwrap().ino();
     fs::write(home.join("journal"), example("\"exchange\":").replace("1572868", &inode.to_string())).unwrap();

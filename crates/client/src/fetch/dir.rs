@@ -130,9 +130,10 @@ impl Transport for Dir {
         }
         file.seek(SeekFrom::Start(request.from)).map_err(fail)?;
         sink.begin(request.from, None)?;
+        let mut body = file.take(request.len.unwrap_or(u64::MAX));
         let mut piece = vec![0; PIECE_LEN];
         loop {
-            match file.read(&mut piece) {
+            match body.read(&mut piece) {
                 Ok(0) => return Ok(Answer::Body { etag: None }),
                 Ok(len) => sink.write(&piece[..len])?,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -169,12 +170,15 @@ mod tests {
         std::fs::write(stick.path().join("apps/demo/head"), "0123456789").unwrap();
         let source = Dir::new(stick.path());
         let key = updraft_core::layout::head(&"demo".parse().unwrap());
-        let get = |from| {
+        let get_part = |from, len| {
             let mut bytes = Vec::new();
-            let request = Request { key: &key, from, if_range: None, if_none_match: None };
+            let request = Request { key: &key, from, len, if_range: None, if_none_match: None };
             source.get(&request, &mut bytes).map(|answer| (answer, bytes))
         };
+        let get = |from| get_part(from, None);
         assert_eq!(get(0).unwrap(), (Answer::Body { etag: None }, b"0123456789".to_vec()));
+        assert_eq!(get_part(2, Some(3)).unwrap().1, b"234");
+        assert_eq!(get_part(8, Some(3)).unwrap().1, b"89");
         assert_eq!(get(10).unwrap().0, Answer::PastEnd);
         std::fs::remove_file(stick.path().join("apps/demo/head")).unwrap();
         assert_eq!(get(0).unwrap().0, Answer::Missing);

@@ -123,8 +123,10 @@ impl Http {
 
     fn ask(&self, url: &str, request: &Request<'_>) -> Result<Response<Body>, Error> {
         let mut builder = self.agent.get(url);
-        if request.from > 0 {
-            builder = builder.header(header::RANGE, format!("bytes={}-", request.from));
+        if request.from > 0 || request.len.is_some() {
+            let last = request.len.map(|len| request.from.saturating_add(len.max(1) - 1));
+            let last = last.map_or(String::new(), |last| last.to_string());
+            builder = builder.header(header::RANGE, format!("bytes={}-{last}", request.from));
             if let Some(etag) = request.if_range {
                 builder = builder.header(header::IF_RANGE, etag);
             }

@@ -109,7 +109,9 @@ impl Device {
             packed_tree: stored::pack(&want, &stored::Hint::new()),
             release,
             tree: want,
+            price: crate::check::Price::of(&plan, 0),
             plan,
+            fell_back: None,
             chooser: Chooser::Channel,
         })
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use updraft_client::fetch::clock::Clock;
-use updraft_client::{Cancel, Class, Price, Progress};
+use updraft_client::{Cancel, Class, Price, Progress, Route};
 use updraft_core::digest::Digest;
 use updraft_core::tree::stored::Encoding;
 use updraft_testkit::{TreeFixture, noise};
@@ -352,14 +352,14 @@ fn with_the_list_of_files_at_hand_a_check_knows_the_price() {
     device.cancel = Cancel::default();
     server.take_asked();
     let price = device.available().price();
-    assert_eq!(server.take_asked().len(), 1);
+    assert_eq!(server.take_asked().len(), 2, "the head, and whether there is a patch");
     let tree = TreeFixture::of(&[("app*", "one")]).with("new", large()).tree();
     let tree_len = server.repo(|repo| {
         let key = updraft_core::layout::tree(repo.app(), tree.digest());
         repo.objects()[&key].len() as u64
     });
     let (fetch_bytes, full_bytes) = (1_000_000 + tree_len, 1_000_003 + tree_len);
-    assert_eq!(price, Price { fetch_bytes, full_bytes, exact: true });
+    assert_eq!(price, Price { fetch_bytes, full_bytes, exact: true, route: Route::Blobs });
     assert_eq!(price.saved_percent(), 0);
 }
 

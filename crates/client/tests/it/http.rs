@@ -68,7 +68,7 @@ fn answer(status: &str, headers: &str, body: &str) -> String {
 
 fn ask(http: &Http, from: u64, tags: [Option<&str>; 2], sink: &mut Vec<u8>) -> Result<Answer, Error> {
     let key = key();
-    http.get(&Request { key: &key, from, if_range: tags[0], if_none_match: tags[1] }, sink)
+    http.get(&Request { key: &key, from, len: None, if_range: tags[0], if_none_match: tags[1] }, sink)
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn a_sink_that_refuses_ends_it() {
     let server = Scripted::new(vec![answer("200 OK", "Connection: close\r\n", "0123456789")]);
     let http = server.http();
     let key = key();
-    let request = Request { key: &key, from: 0, if_range: None, if_none_match: None };
+    let request = Request { key: &key, from: 0, len: None, if_range: None, if_none_match: None };
     assert!(matches!(http.get(&request, &mut Full), Err(Error::Cancelled)));
     server.finish();
 }

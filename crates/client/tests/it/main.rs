@@ -9,6 +9,7 @@ mod download;
 mod first_root;
 mod http;
 mod memory;
+mod patch;
 mod support;
 mod tls;
 mod updater;

@@ -17,6 +17,8 @@ use updraft_core::Timestamp;
 use updraft_core::digest::Digest;
 use updraft_core::layout::{self, Key};
 use updraft_core::tree::stored::Encoding;
+use updraft_core::tree::{self, codec};
+use updraft_differ::Options;
 use updraft_testkit::{SimRepo, TreeFixture, clock};
 
 /// A request as the server saw it.
@@ -138,7 +140,8 @@ impl Transport for Server {
         }
         sink.begin(from, Some(&tag))?;
         let body = &object[from as usize..];
-        let sent = reply.torn.map_or(body, |torn| &body[..torn.min(body.len())]);
+        let wanted = request.len.filter(|_| reply.ranges).map_or(body.len(), |len| body.len().min(len as usize));
+        let sent = &body[..reply.torn.map_or(wanted, |torn| torn.min(wanted))];
         for piece in sent.chunks(10_000) {
             sink.write(piece)?;
             if let Some(asked) = self.inner().asked.get_mut(number) {
@@ -311,6 +314,31 @@ pub(crate) fn publish(server: &Server, version: &str, files: &TreeFixture) {
         let release = repo.publish(version, "any", files);
         repo.promote("stable", &release);
     });
+}
+
+/// The patch that turns one tree into another, made as a server does.
+pub(crate) fn patch_between(old: &TreeFixture, new: &TreeFixture) -> Vec<u8> {
+    patch_named(old, new, [old, new])
+}
+
+/// The patch that turns one tree into another, and says that it is between two others.
+pub(crate) fn patch_named(old: &TreeFixture, new: &TreeFixture, [from, to]: [&TreeFixture; 2]) -> Vec<u8> {
+    let (old_tree, new_tree) = (old.tree(), new.tree());
+    let name = |fixture: &TreeFixture| *fixture.tree().digest().as_bytes();
+    let content = |fixture: &TreeFixture, file: &tree::File<'_>| fixture.contents()[&file.digest].clone();
+    let mut bases = vec![codec::encode(&old_tree)];
+    bases.extend(tree::patch::contents(&old_tree).iter().map(|file| content(old, file)));
+    let mut outputs = vec![tree::patch::mask(&old_tree, &new_tree)];
+    outputs.extend(tree::patch::lacking(&old_tree, &new_tree).iter().map(|file| content(new, file)));
+    let bases: Vec<&[u8]> = bases.iter().map(Vec::as_slice).collect();
+    let outputs: Vec<&[u8]> = outputs.iter().map(Vec::as_slice).collect();
+    let options = Options { from: name(from), to: name(to) };
+    updraft_differ::make(&bases, &outputs, &options).unwrap().patch
+}
+
+/// The key of the patch between two trees of the app `demo`.
+pub(crate) fn patch_key(old: &TreeFixture, new: &TreeFixture) -> Key {
+    layout::patch(&"demo".parse().unwrap(), old.tree().digest(), new.tree().digest())
 }
 
 /// Every file below `dir`.

@@ -24,7 +24,7 @@ pub(super) fn from_live(
     hint: &Hint,
     packed_len: u64,
 ) -> Vec<FromTree> {
-    let offers = Offers { blobs: hint.clone() };
+    let offers = Offers { blobs: hint.clone(), ..Offers::default() };
     let mut live: Vec<_> = base.live().filter(|live| live.name.platform == wanted.platform).collect();
     live.sort_by(|a, b| b.name.version.cmp(&a.name.version));
     let mut prices: Vec<FromTree> = Vec::new();
