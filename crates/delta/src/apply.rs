@@ -13,7 +13,7 @@ use crate::header::{Header, Method, Output};
 use crate::limits::PIECE_LEN;
 use crate::old_image::OldImage;
 use crate::read_at::ReadAt;
-use crate::stream::Kind;
+use crate::stream::{Kind, Lane};
 use crate::streams::{Streams, pieces};
 use crate::varint;
 use crate::words::{self, WORD_LEN_MAX, Words};
@@ -131,7 +131,7 @@ impl Job<'_> {
 
     fn insert(&mut self, len: u64, write: &mut Write<'_>) -> Result<(), Error> {
         pieces(0, len, |_, len| {
-            self.streams.read(Kind::Insert, &mut self.piece[..len])?;
+            self.streams.read(Kind::Insert(Lane::Plain), &mut self.piece[..len])?;
             write(&self.piece[..len])
         })
     }
@@ -152,7 +152,7 @@ impl Job<'_> {
         pieces(from, len, |from, len| {
             let piece = &mut self.piece[..len];
             self.old.read(from, piece)?;
-            self.streams.add(piece)?;
+            self.streams.add(Lane::Plain, piece)?;
             write(piece)
         })
     }
@@ -170,7 +170,7 @@ impl Job<'_> {
                 let next = words::next_len(&piece[done..]);
                 let part = &mut piece[done..done + next];
                 if !words::is_word(part[0]) {
-                    self.streams.add(part)?;
+                    self.streams.add(Lane::Plain, part)?;
                 } else if done + next == len && next < WORD_LEN_MAX && !is_last {
                     // It may go on behind this piece.
                     break;

@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::limits::{BASES_MAX, GROUPS_MAX, HEADER_LEN_MAX, IMAGE_LEN_MAX, LISTS_LEN_MAX, OUTPUTS_MAX};
 use crate::parts::{byte, image_len, list, name, number};
 use crate::read_at::ReadAt;
-use crate::stream::{Coder, Kind, Reader, Stream};
+use crate::stream::{Coder, KINDS_END, Kind, Reader, Stream};
 use crate::varint;
 
 /// The first bytes of every patch, but for the format behind them.
@@ -264,8 +264,8 @@ impl Group {
         let method = known.ok_or_else(|| {
             Error::format(format!("it predicts copies in way {byte}, which this program does not know"))
         })?;
-        let streams = list(rest, "streams in a group", Kind::ALL.len(), Stream::decode)?;
-        if !streams.is_sorted_by(|one, next| one.kind < next.kind) {
+        let streams = list(rest, "streams in a group", KINDS_END, Stream::decode)?;
+        if !streams.is_sorted_by(|one, next| one.kind.number() < next.kind.number()) {
             return Err(Error::format("its streams are not in order"));
         }
         Ok(Self { method, streams })

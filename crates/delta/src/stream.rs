@@ -15,69 +15,129 @@ use crate::varint;
 /// Bytes of the patch that a stream reads at a time.
 const READ_LEN: usize = 16 << 10;
 
-/// What a stream holds.
+/// What bytes of a file are for. Those of executables are kept apart; of other files all are plain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
-pub enum Kind {
-    /// For each instruction: how many bytes are new, as a varint.
-    InsertLen = 0,
-    /// For each instruction: how many bytes are copied behind them, as a varint.
-    CopyLen = 1,
-    /// For each instruction that copies: how far its place in the old image is from the end of the copy before, as a
-    /// zigzag varint.
-    Seek = 2,
-    /// The new bytes.
-    Insert = 3,
-    /// For each byte that is copied: what is added to it.
-    Diff = 4,
-    /// Instead of [`Kind::Diff`], where nearly all of it is zero: how many bytes are copied unchanged before each that is
-    /// not, as a varint.
-    DiffGap = 5,
-    /// With [`Kind::DiffGap`]: what is added to each byte that is not unchanged.
-    DiffByte = 6,
-    /// For each output: where code and tables lie in it and in its base ([`crate::native::Layout`]).
-    Layout = 7,
-    /// How many references are as predicted before each that is not, as a varint.
-    ReferenceGap = 8,
-    /// What is added to a reference that is not as predicted, as a zigzag varint.
-    ReferenceDiff = 9,
+pub enum Lane {
+    /// Anything.
+    Plain = 0,
+    /// Prefixes, opcodes, and which registers.
+    Opcode = 1,
+    /// Displacements and immediates.
+    Operand = 2,
+    /// Those of four bytes, and instructions of four bytes.
+    Wide = 3,
 }
 
+impl Lane {
+    /// Every lane.
+    pub const ALL: [Self; 4] = [Self::Plain, Self::Opcode, Self::Operand, Self::Wide];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "bytes",
+            Self::Opcode => "opcodes",
+            Self::Operand => "operands",
+            Self::Wide => "wide operands",
+        }
+    }
+}
+
+/// What a stream holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// For each instruction: how many bytes are new, as a varint.
+    InsertLen,
+    /// For each instruction: how many bytes are copied behind them, as a varint.
+    CopyLen,
+    /// For each instruction that copies: how far its place in the old image is from the end of the copy before, as a
+    /// zigzag varint.
+    Seek,
+    /// For each output: where code and tables lie in it and in its base ([`crate::native::Layout`]).
+    Layout,
+    /// How many references are as predicted before each that is not, as a varint.
+    ReferenceGap,
+    /// What is added to a reference that is not as predicted, as a zigzag varint.
+    ReferenceDiff,
+    /// Where new calls go, four bytes each, big-endian.
+    Call,
+    /// Where new jumps go, the same.
+    Jump,
+    /// Where else new code refers to, the same.
+    Address,
+    /// The new bytes.
+    Insert(Lane),
+    /// For each byte that is copied: what is added to it.
+    Diff(Lane),
+    /// Instead of [`Kind::Diff`], where nearly all of it is zero: how many bytes are copied unchanged before each that is
+    /// not, as a varint.
+    DiffGap(Lane),
+    /// With [`Kind::DiffGap`]: what is added to each byte that is not unchanged.
+    DiffByte(Lane),
+}
+
+/// Kinds that have no lane.
+const ALONE: [Kind; 9] = [
+    Kind::InsertLen,
+    Kind::CopyLen,
+    Kind::Seek,
+    Kind::Layout,
+    Kind::ReferenceGap,
+    Kind::ReferenceDiff,
+    Kind::Call,
+    Kind::Jump,
+    Kind::Address,
+];
+/// The number of the first kind that has one; each lane has four.
+const FIRST_OF_LANES: u8 = 16;
+/// A number that is above that of every kind.
+pub(crate) const KINDS_END: usize = 32;
+
 impl Kind {
-    /// Every kind, in the order in which streams lie in a patch.
-    pub const ALL: [Self; 10] = [
-        Self::InsertLen,
-        Self::CopyLen,
-        Self::Seek,
-        Self::Insert,
-        Self::Diff,
-        Self::DiffGap,
-        Self::DiffByte,
-        Self::Layout,
-        Self::ReferenceGap,
-        Self::ReferenceDiff,
-    ];
+    /// Its number; streams lie in a patch in this order.
+    pub fn number(self) -> u8 {
+        let of_lane = |n: u8, lane: Lane| FIRST_OF_LANES + 4 * (lane as u8) + n;
+        match self {
+            Self::Insert(lane) => of_lane(0, lane),
+            Self::Diff(lane) => of_lane(1, lane),
+            Self::DiffGap(lane) => of_lane(2, lane),
+            Self::DiffByte(lane) => of_lane(3, lane),
+            alone => ALONE.into_iter().position(|kind| kind == alone).expect("it is one of them") as u8,
+        }
+    }
+
+    /// The kind with this number, if there is one.
+    pub fn of_number(number: u8) -> Option<Self> {
+        let Some(n) = number.checked_sub(FIRST_OF_LANES) else { return ALONE.get(usize::from(number)).copied() };
+        let lane = *Lane::ALL.get(usize::from(n / 4))?;
+        let kinds = [Self::Insert(lane), Self::Diff(lane), Self::DiffGap(lane), Self::DiffByte(lane)];
+        Some(kinds[usize::from(n % 4)])
+    }
 
     pub(crate) fn decode(rest: &mut &[u8]) -> Result<Self, Error> {
         let byte = byte(rest)?;
-        let known = Self::ALL.into_iter().find(|kind| *kind as u8 == byte);
+        let known = Self::of_number(byte);
         known.ok_or_else(|| Error::format(format!("it has a stream of kind {byte}, which this program does not know")))
     }
 
     /// Its name, for people.
-    pub fn name(self) -> &'static str {
-        match self {
+    pub fn name(self) -> String {
+        let alone = match self {
             Self::InsertLen => "insert lengths",
             Self::CopyLen => "copy lengths",
             Self::Seek => "seeks",
-            Self::Insert => "inserted bytes",
-            Self::Diff => "differences",
-            Self::DiffGap => "gaps between differences",
-            Self::DiffByte => "differing bytes",
             Self::Layout => "layouts",
             Self::ReferenceGap => "gaps between references",
             Self::ReferenceDiff => "differing references",
-        }
+            Self::Call => "inserted calls",
+            Self::Jump => "inserted jumps",
+            Self::Address => "inserted addresses",
+            Self::Insert(lane) => return format!("inserted {}", lane.name()),
+            Self::Diff(lane) => return format!("differences, {}", lane.name()),
+            Self::DiffGap(lane) => return format!("gaps, {}", lane.name()),
+            Self::DiffByte(lane) => return format!("differing {}", lane.name()),
+        };
+        alone.to_owned()
     }
 }
 
@@ -140,7 +200,7 @@ pub struct Stream {
 
 impl Stream {
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
-        out.push(self.kind as u8);
+        out.push(self.kind.number());
         self.coder.encode(out);
         varint::write(out, self.len);
         varint::write(out, self.coded);

@@ -4,7 +4,7 @@ use crate::apply::Patch;
 use crate::error::Error;
 use crate::header::Method;
 use crate::limits::PIECE_LEN;
-use crate::stream::Kind;
+use crate::stream::{Kind, Lane};
 use crate::streams::{Streams, pieces};
 
 /// What one output is made of.
@@ -50,7 +50,7 @@ fn survey(streams: &mut Streams<'_>, mut todo: u64, piece: &mut [u8]) -> Result<
     let mut survey = Survey { differing: Some(0), ..Survey::default() };
     while todo > 0 {
         let (insert, copy) = survey.instruction(streams, &mut todo)?;
-        pieces(0, insert, |_, len| streams.read(Kind::Insert, &mut piece[..len]))?;
+        pieces(0, insert, |_, len| streams.read(Kind::Insert(Lane::Plain), &mut piece[..len]))?;
         if copy > 0 {
             streams.number(Kind::Seek)?;
         }

@@ -6,7 +6,7 @@ use std::io::Write;
 
 use lzma_rust2::{EncodeMode, LzmaOptions, LzmaWriter, MfType};
 use updraft_delta::limits::DICT_LOG_MAX;
-use updraft_delta::stream::{Coder, Kind, Stream};
+use updraft_delta::stream::{Coder, Kind, Lane, Stream};
 use updraft_delta::words::{self, Words};
 use updraft_delta::{Group, Method, varint};
 
@@ -14,15 +14,12 @@ use crate::image::Image;
 use crate::make::File;
 use crate::matcher::Copy;
 
-/// Literal context bits and position bits that are tried: the first is best for most code and text, the second for tables of
-/// numbers.
-const SHAPES: [(u32, u32); 2] = [(4, 0), (0, 2)];
+/// Literal context bits, literal position bits and position bits that are tried: for most code and text, for operands and
+/// numbers, for tables of words of four bytes, and for what lies at random.
+const SHAPES: [(u32, u32, u32); 4] = [(4, 0, 0), (0, 0, 2), (2, 0, 2), (2, 2, 2)];
 
 /// Differences are tried one by one, zeros included, where at least one in so many is none.
 const DENSE_FROM: usize = 10;
-
-/// How many bytes of a file are looked at to see whether it is text.
-const TEXT_LOOK: usize = 32 << 10;
 
 /// Groups of outputs as streams that are not compressed.
 #[derive(Debug, Default)]
@@ -42,10 +39,16 @@ struct PlainGroup {
     insert_len: Vec<u8>,
     copy_len: Vec<u8>,
     seek: Vec<u8>,
-    insert: Vec<u8>,
-    diff: Vec<u8>,
     layout: Vec<u8>,
     references: native::References,
+    lanes: [PlainLane; Lane::ALL.len()],
+}
+
+/// The bytes of a lane: new ones, and what is added to copied ones.
+#[derive(Debug, Default)]
+struct PlainLane {
+    insert: Vec<u8>,
+    diff: Vec<u8>,
 }
 
 /// Streams as they lie in a patch.
@@ -62,7 +65,7 @@ pub(crate) fn plain(bases: &[&File<'_>], news: &[File<'_>], copies: &[Vec<Copy>]
         let layout = native::layout(bases, &old, new, copies);
         let method = match layout {
             Some(_) => Method::Native,
-            None if is_text(new.bytes) => Method::Words,
+            None if new.is_text() => Method::Words,
             None => Method::Same,
         };
         let group = plain.group(method);
@@ -77,10 +80,6 @@ pub(crate) fn plain(bases: &[&File<'_>], news: &[File<'_>], copies: &[Vec<Copy>]
     plain
 }
 
-fn is_text(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && !bytes[..bytes.len().min(TEXT_LOOK)].contains(&0)
-}
-
 impl Plain {
     /// The number of the group with this method, which is made if there is none.
     fn group(&mut self, method: Method) -> usize {
@@ -89,11 +88,6 @@ impl Plain {
             self.groups.push(PlainGroup { method, ..PlainGroup::default() });
             self.groups.len() - 1
         })
-    }
-
-    /// About how large it will be, in bytes.
-    pub(crate) fn estimate(&self) -> usize {
-        self.groups.iter().map(PlainGroup::estimate).sum()
     }
 
     /// The streams, as small as they get.
@@ -127,37 +121,37 @@ impl PlainGroup {
 
     /// New bytes, and what is added to copied ones.
     fn differences(&mut self, old: &Image<'_>, new: &[u8], copies: &[Copy]) {
+        let [lane, ..] = &mut self.lanes;
         let mut done = 0;
         for copy in copies {
-            self.insert.extend_from_slice(&new[done..copy.new]);
+            lane.insert.extend_from_slice(&new[done..copy.new]);
             done = copy.new + copy.len;
             let (from, to) = (old.bytes(copy.old, copy.len), &new[copy.new..done]);
             match self.method {
-                Method::Words => word_differences(from, to, self.words.get_or_insert_default(), &mut self.diff),
-                Method::Same | Method::Native => self.diff.extend(difference(from, to)),
+                Method::Words => word_differences(from, to, self.words.get_or_insert_default(), &mut lane.diff),
+                Method::Same | Method::Native => lane.diff.extend(difference(from, to)),
             }
         }
-        self.insert.extend_from_slice(&new[done..]);
-    }
-
-    fn estimate(&self) -> usize {
-        let (gaps, bytes) = sparse(&self.diff);
-        let native::References { gaps: reference_gaps, diffs, .. } = &self.references;
-        let all = [&self.insert_len, &self.copy_len, &self.seek, &self.insert, &gaps, &bytes, reference_gaps, diffs];
-        all.into_iter().map(|plain| lzma(plain, &quick(plain.len())).1.len()).sum()
+        lane.insert.extend_from_slice(&new[done..]);
     }
 
     fn encode(&self) -> Vec<Part> {
+        let native::References { calls, jumps, addresses, gaps, diffs, .. } = &self.references;
         let mut parts = vec![
             compress(Kind::InsertLen, &self.insert_len),
             compress(Kind::CopyLen, &self.copy_len),
             compress(Kind::Seek, &self.seek),
-            compress(Kind::Insert, &self.insert),
+            compress(Kind::Layout, &self.layout),
+            compress(Kind::ReferenceGap, gaps),
+            compress(Kind::ReferenceDiff, diffs),
+            compress(Kind::Call, calls),
+            compress(Kind::Jump, jumps),
+            compress(Kind::Address, addresses),
         ];
-        parts.extend(compress_differences(&self.diff));
-        parts.push(compress(Kind::Layout, &self.layout));
-        parts.push(compress(Kind::ReferenceGap, &self.references.gaps));
-        parts.push(compress(Kind::ReferenceDiff, &self.references.diffs));
+        for (lane, plain) in Lane::ALL.into_iter().zip(&self.lanes) {
+            parts.push(compress(Kind::Insert(lane), &plain.insert));
+            parts.extend(compress_differences(lane, &plain.diff));
+        }
         parts.retain(|part| part.stream.len > 0);
         parts
     }
@@ -209,13 +203,13 @@ struct Part {
     bytes: Vec<u8>,
 }
 
-fn compress_differences(diff: &[u8]) -> Vec<Part> {
+fn compress_differences(lane: Lane, diff: &[u8]) -> Vec<Part> {
     let (gaps, bytes) = sparse(diff);
-    let sparse = vec![compress(Kind::DiffGap, &gaps), compress(Kind::DiffByte, &bytes)];
+    let sparse = vec![compress(Kind::DiffGap(lane), &gaps), compress(Kind::DiffByte(lane), &bytes)];
     if bytes.len() < diff.len() / DENSE_FROM || bytes.is_empty() {
         return sparse;
     }
-    let dense = compress(Kind::Diff, diff);
+    let dense = compress(Kind::Diff(lane), diff);
     let len: usize = sparse.iter().map(|part| part.bytes.len()).sum();
     if dense.bytes.len() < len { vec![dense] } else { sparse }
 }
@@ -227,8 +221,8 @@ fn compress(kind: Kind, plain: &[u8]) -> Part {
     if plain.is_empty() {
         return best;
     }
-    for (lc, pb) in SHAPES {
-        let (coder, bytes) = lzma(plain, &thorough(plain.len(), lc, pb));
+    for shape in SHAPES {
+        let (coder, bytes) = lzma(plain, &thorough(plain.len(), shape));
         if bytes.len() < best.bytes.len() {
             best = part(coder, bytes);
         }
@@ -236,11 +230,11 @@ fn compress(kind: Kind, plain: &[u8]) -> Part {
     best
 }
 
-fn thorough(len: usize, lc: u32, pb: u32) -> LzmaOptions {
+fn thorough(len: usize, (lc, lp, pb): (u32, u32, u32)) -> LzmaOptions {
     LzmaOptions {
         dict_size: 1 << dict_log(len),
         lc,
-        lp: 0,
+        lp,
         pb,
         mode: EncodeMode::Normal,
         nice_len: 273,
@@ -248,11 +242,6 @@ fn thorough(len: usize, lc: u32, pb: u32) -> LzmaOptions {
         depth_limit: 0,
         preset_dict: None,
     }
-}
-
-/// Some percent larger, and ten times as fast.
-fn quick(len: usize) -> LzmaOptions {
-    LzmaOptions { mode: EncodeMode::Fast, nice_len: 64, mf: MfType::Hc4, depth_limit: 16, ..thorough(len, 4, 0) }
 }
 
 fn dict_log(len: usize) -> u8 {

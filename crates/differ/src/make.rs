@@ -45,10 +45,10 @@ pub struct Made {
     pub bases: Vec<usize>,
 }
 
-/// What is tried; the smallest patch wins. Of the sets that were measured, the first is best for compiled code and the second
-/// for scripts.
-const TRIED: [Costs; 2] =
-    [Costs { instruction: 8, distance: 8, mismatch: 12 }, Costs { instruction: 6, distance: 16, mismatch: 12 }];
+/// The costs that were best for executables, for text, and for anything else, of those that were measured.
+const NATIVE: Costs = Costs { instruction: 5, distance: 8, mismatch: 14 };
+const TEXT: Costs = Costs { instruction: 6, distance: 16, mismatch: 12 };
+const OTHER: Costs = Costs { instruction: 8, distance: 8, mismatch: 12 };
 
 /// A base that less than this is copied from is not named: whoever lacks it could not use the patch.
 const BASE_WORTH: usize = 64;
@@ -63,18 +63,9 @@ pub fn make(old: &[&[u8]], new: &[&[u8]], options: &Options) -> Result<Made, Err
     let (olds, news) = (files(old), files(new));
     let text = olds.iter().map(File::matched).collect::<Vec<_>>().concat();
     let index = Index::new(&text);
-    let matched: Vec<Cow<'_, [u8]>> = news.iter().map(File::matched).collect();
-    let mut best: Option<(usize, Plan)> = None;
-    for costs in TRIED {
-        let copies = matched_copies(&index, &matched, costs);
-        let plan = Plan::new(&olds, &news, &copies);
-        let size = plan.plain.estimate();
-        if best.as_ref().is_none_or(|(smallest, _)| size < *smallest) {
-            best = Some((size, plan));
-        }
-    }
+    let copies = matched_copies(&index, &news);
     drop(index);
-    let (_, plan) = best.expect("something is tried");
+    let plan = Plan::new(&olds, &news, &copies);
     let made = plan.write(old, new, options);
     prove(&made, old, new)?;
     Ok(made)
@@ -84,6 +75,9 @@ fn check_len(what: &'static str, files: &[&[u8]]) -> Result<(), Error> {
     let found: usize = files.iter().map(|file| file.len()).sum();
     if found > TEXT_LEN_MAX { Err(Error::TooLarge { what, found: found as u64 }) } else { Ok(()) }
 }
+
+/// How many bytes of a file are looked at to see whether it is text.
+const TEXT_LOOK: usize = 32 << 10;
 
 /// A file, and what it is.
 pub(crate) struct File<'a> {
@@ -103,13 +97,26 @@ impl<'a> File<'a> {
             None => Cow::Borrowed(self.bytes),
         }
     }
+
+    /// Whether it looks like text.
+    pub(crate) fn is_text(&self) -> bool {
+        !self.bytes.is_empty() && !self.bytes[..self.bytes.len().min(TEXT_LOOK)].contains(&0)
+    }
+
+    fn costs(&self) -> Costs {
+        match self.exe {
+            Some(_) => NATIVE,
+            None if self.is_text() => TEXT,
+            None => OTHER,
+        }
+    }
 }
 
 /// The copies of each output.
-fn matched_copies(index: &Index<'_>, news: &[Cow<'_, [u8]>], costs: Costs) -> Vec<Vec<Copy>> {
+fn matched_copies(index: &Index<'_>, news: &[File<'_>]) -> Vec<Vec<Copy>> {
     let mut near = 0;
     let copies = news.iter().map(|new| {
-        let copies = matcher::copies(index, new, costs, near);
+        let copies = matcher::copies(index, &new.matched(), new.costs(), near);
         near = copies.last().map_or(near, |copy| copy.old + copy.len);
         copies
     });

@@ -41,7 +41,7 @@ struct GroupReport {
 
 #[derive(Serialize)]
 struct StreamReport {
-    holds: &'static str,
+    holds: String,
     coder: &'static str,
     bytes: u64,
     coded: u64,
@@ -168,7 +168,7 @@ impl Shares {
             coded(is_meant) as f64 / count.max(1) as f64
         };
         let is_instruction = |stream: &Stream| [InsertLen, CopyLen, Seek].contains(&stream.kind);
-        let is_insert = |stream: &Stream| stream.kind == Insert;
+        let is_insert = |stream: &Stream| matches!(stream.kind, Insert(_));
         let is_native = header.groups[group].method == Method::Native;
         Self {
             instruction: per(&is_instruction, |survey| survey.instructions),

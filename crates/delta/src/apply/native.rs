@@ -7,7 +7,7 @@ use crate::native::rebuild::Base;
 use crate::native::sites::sites;
 use crate::native::{Copied, Layout, Side, rebuild};
 use crate::old_image::OldImage;
-use crate::stream::Kind;
+use crate::stream::{Kind, Lane};
 use crate::streams::Streams;
 
 impl Job<'_> {
@@ -56,12 +56,18 @@ impl Side for Decoder<'_, '_, '_> {
         self.old.read(at, buf)
     }
 
-    fn inserted(&mut self, buf: &mut [u8]) -> Result<(), Error> {
-        self.streams.read(Kind::Insert, buf)
+    fn inserted(&mut self, lane: Lane, buf: &mut [u8]) -> Result<(), Error> {
+        self.streams.read(Kind::Insert(lane), buf)
     }
 
-    fn copied(&mut self, buf: &mut [u8]) -> Result<(), Error> {
-        self.streams.add(buf)
+    fn copied(&mut self, lane: Lane, buf: &mut [u8]) -> Result<(), Error> {
+        self.streams.add(lane, buf)
+    }
+
+    fn target(&mut self, kind: Kind, _from: u32) -> Result<u32, Error> {
+        let mut target = [0; 4];
+        self.streams.read(kind, &mut target)?;
+        Ok(u32::from_be_bytes(target))
     }
 
     fn reference(&mut self, predicted: u64, width: usize) -> Result<u64, Error> {

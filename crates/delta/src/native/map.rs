@@ -100,6 +100,11 @@ impl<'a> Map<'a> {
         Some(Predicted { target, value })
     }
 
+    /// What the value of a reference at `new` counts from.
+    pub fn origin(&self, form: Form, new: u64) -> Option<u64> {
+        Some(Site::new(self, form, new)?.from)
+    }
+
     /// Takes note of what a reference became that was predicted otherwise.
     pub fn learn(&mut self, form: Form, predicted: Predicted, new: u64, value: u64) {
         if self.learned.len() < LEARNED_MAX
@@ -153,8 +158,9 @@ impl Site {
         region: impl FnOnce(usize) -> u64,
     ) -> Option<Self> {
         let from = match form {
-            Form::Relative { base } => space.address_of(place)?.0 + u64::from(base),
-            Form::Back => space.address_of(place)?.0,
+            Form::Relative | Form::Back => space.address_of(place)?.0,
+            Form::Call | Form::Jump => space.address_of(place)?.0 + 4,
+            Form::Operand { base } => space.address_of(place)?.0 + u64::from(base),
             Form::FromRegion => region(space.address_of(place)?.1),
             Form::FromImage => image_base,
             Form::From { anchor: at } => space.address_of(anchor(at)?)?.0,
@@ -168,7 +174,9 @@ impl Site {
 fn target(form: Form, site: &Site, value: u64) -> u64 {
     let signed = i64::from(value as u32 as i32) as u64;
     match form {
-        Form::Relative { .. } | Form::FromRegion | Form::From { .. } => site.from.wrapping_add(signed),
+        Form::Relative | Form::Call | Form::Jump | Form::Operand { .. } | Form::FromRegion | Form::From { .. } => {
+            site.from.wrapping_add(signed)
+        }
         Form::FromImage => site.from.wrapping_add(u64::from(value as u32)),
         Form::Back => site.from.wrapping_sub(u64::from(value as u32)),
         Form::Short => u64::from(value as u32),

@@ -8,6 +8,7 @@ use std::iter;
 use super::layout::Layout;
 use super::map::Map;
 use super::walk::{Form, Tape, walk};
+use crate::stream::{Kind, Lane};
 
 /// A part of the new file that is copied from the old image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,13 +36,20 @@ pub trait Side {
     ///
     /// # Errors
     /// When they cannot be had.
-    fn inserted(&mut self, buf: &mut [u8]) -> Result<(), Self::Error>;
+    fn inserted(&mut self, lane: Lane, buf: &mut [u8]) -> Result<(), Self::Error>;
 
     /// Makes the next bytes of the new file of the old ones in `buf`.
     ///
     /// # Errors
     /// When they cannot be had.
-    fn copied(&mut self, buf: &mut [u8]) -> Result<(), Self::Error>;
+    fn copied(&mut self, lane: Lane, buf: &mut [u8]) -> Result<(), Self::Error>;
+
+    /// What the next reference, which is copied from nowhere, refers to: an address modulo 2^32. `kind` is the stream that
+    /// tells it; the four bytes of the reference count from `from`.
+    ///
+    /// # Errors
+    /// When it cannot be had.
+    fn target(&mut self, kind: Kind, from: u32) -> Result<u32, Self::Error>;
 
     /// The next reference, of `width` bytes; `predicted` is what it is expected to be.
     ///
@@ -164,18 +172,18 @@ impl<S: Side> Rebuilt<'_, S> {
         Ok(())
     }
 
-    fn insert(&mut self, len: usize) -> Result<(), S::Error> {
+    fn insert(&mut self, lane: Lane, len: usize) -> Result<(), S::Error> {
         let from = self.out.len();
         self.out.extend(iter::repeat_n(0, len));
-        self.side.inserted(&mut self.out[from..])?;
+        self.side.inserted(lane, &mut self.out[from..])?;
         self.took(len)
     }
 
-    fn copy(&mut self, old: u64, len: usize, run: u64) -> Result<(), S::Error> {
+    fn copy(&mut self, lane: Lane, old: u64, len: usize, run: u64) -> Result<(), S::Error> {
         let from = self.out.len();
         let at = self.old(old, len, run)?;
         self.out.extend_from_slice(&self.window.bytes[at..at + len]);
-        self.side.copied(&mut self.out[from..])?;
+        self.side.copied(lane, &mut self.out[from..])?;
         self.took(len)
     }
 
@@ -203,6 +211,22 @@ impl<S: Side> Rebuilt<'_, S> {
         Ok(Some(value))
     }
 
+    /// The next reference, if it is new code's.
+    fn new_reference(&mut self, form: Form) -> Result<Option<u64>, S::Error> {
+        let kind = match form {
+            Form::Call => Kind::Call,
+            Form::Jump => Kind::Jump,
+            Form::Operand { .. } => Kind::Address,
+            _ => return Ok(None),
+        };
+        let Run::Insert(4..) = self.run() else { return Ok(None) };
+        let Some(from) = self.map.origin(form, self.at) else { return Ok(None) };
+        let value = self.side.target(kind, from as u32)?.wrapping_sub(from as u32);
+        self.out.extend_from_slice(&value.to_le_bytes());
+        self.took(4)?;
+        Ok(Some(value.into()))
+    }
+
     /// How many of the next `len` bytes of a copy lie before a pointer that is copied whole; 0 for none.
     fn before_pointer(&self, old: u64, len: u64) -> u64 {
         let Some(place) = old.checked_sub(self.base.start) else { return len };
@@ -218,23 +242,32 @@ fn number(bytes: &[u8]) -> u64 {
 impl<S: Side> Tape for Rebuilt<'_, S> {
     type Error = S::Error;
 
-    fn byte(&mut self) -> Result<u8, S::Error> {
-        let byte = match self.run() {
-            Run::Insert(_) => {
-                let mut byte = [0];
-                self.side.inserted(&mut byte)?;
-                byte
-            }
+    fn byte(&mut self, lane: Lane) -> Result<u8, S::Error> {
+        let mut byte = [0];
+        match self.run() {
+            Run::Insert(_) => self.side.inserted(lane, &mut byte)?,
             Run::Copy { old, len } => {
                 let at = self.old(old, 1, len)?;
-                let mut byte = [self.window.bytes[at]];
-                self.side.copied(&mut byte)?;
-                byte
+                byte = [self.window.bytes[at]];
+                self.side.copied(lane, &mut byte)?;
             }
-        };
+        }
         self.out.extend_from_slice(&byte);
         self.took(1)?;
         Ok(byte[0])
+    }
+
+    fn operand(&mut self, len: u8) -> Result<(), S::Error> {
+        let wanted = u64::from(len);
+        let run = self.run();
+        // Only what is new, or copied, as a whole is four bytes wide.
+        let is_whole = matches!(run, Run::Insert(run) | Run::Copy { len: run, .. } if run >= wanted);
+        let lane = if len == 4 && is_whole { Lane::Wide } else { Lane::Operand };
+        match run {
+            Run::Insert(_) if is_whole => self.insert(lane, len.into()),
+            Run::Copy { old, len: run } if is_whole => self.copy(lane, old, len.into(), run),
+            _ => (0..len).try_for_each(|_| self.byte(lane).map(drop)),
+        }
     }
 
     fn skip(&mut self, len: u64) -> Result<(), S::Error> {
@@ -242,11 +275,11 @@ impl<S: Side> Tape for Rebuilt<'_, S> {
         while self.at < end {
             let left = (end - self.at).min(PIECE_LEN as u64);
             match self.run() {
-                Run::Insert(run) => self.insert(run.min(left) as usize)?,
+                Run::Insert(run) => self.insert(Lane::Plain, run.min(left) as usize)?,
                 Run::Copy { old, len: run } => match self.before_pointer(old, run.min(left)) {
                     0 if end - self.at >= 8 && self.predicted(Form::Pointer)?.is_some() => {}
-                    0 => self.copy(old, run.min(left).min(8) as usize, run)?,
-                    len => self.copy(old, len as usize, run)?,
+                    0 => self.copy(Lane::Plain, old, run.min(left).min(8) as usize, run)?,
+                    len => self.copy(Lane::Plain, old, len as usize, run)?,
                 },
             }
         }
@@ -257,10 +290,10 @@ impl<S: Side> Tape for Rebuilt<'_, S> {
         if let Some(value) = self.predicted(form)? {
             return Ok(value);
         }
-        let mut value = 0;
-        for n in 0..form.width() {
-            value |= u64::from(self.byte()?) << (8 * n);
+        if let Some(value) = self.new_reference(form)? {
+            return Ok(value);
         }
-        Ok(value)
+        let lane = form.lane();
+        (0..form.width()).try_fold(0, |value, n| Ok(value | u64::from(self.byte(lane)?) << (8 * n)))
     }
 }

@@ -6,13 +6,20 @@
 
 use super::layout::{Range, RangeKind};
 use super::x86;
+use crate::stream::Lane;
 
 /// What a reference says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// Four bytes: the target's distance from the reference's own address plus `base`.
-    Relative {
-        /// Bytes from the beginning of the reference to where distances count from.
+    /// Four bytes: the target's distance from the reference's own address.
+    Relative,
+    /// Four bytes of a call: the target's distance from their end.
+    Call,
+    /// Four bytes of a jump: the same.
+    Jump,
+    /// Four bytes of another instruction: the target's distance from its end.
+    Operand {
+        /// Bytes from the beginning of the reference to there.
         base: u8,
     },
     /// Eight bytes: the target's address.
@@ -40,6 +47,14 @@ impl Form {
             _ => 4,
         }
     }
+
+    /// Where its bytes are kept when it is not predicted.
+    pub(crate) fn lane(self) -> Lane {
+        match self {
+            Self::Call | Self::Jump | Self::Operand { .. } => Lane::Operand,
+            _ => Lane::Plain,
+        }
+    }
 }
 
 /// A file, taken from its beginning to its end.
@@ -51,13 +66,19 @@ pub trait Tape {
     ///
     /// # Errors
     /// When that cannot be had.
-    fn byte(&mut self) -> Result<u8, Self::Error>;
+    fn byte(&mut self, lane: Lane) -> Result<u8, Self::Error>;
 
-    /// Takes `len` bytes that nobody needs to look at.
+    /// Takes `len` bytes of data that nobody needs to look at.
     ///
     /// # Errors
     /// When they cannot be had.
     fn skip(&mut self, len: u64) -> Result<(), Self::Error>;
+
+    /// Takes the `len` bytes of an operand that refers to nothing.
+    ///
+    /// # Errors
+    /// When they cannot be had.
+    fn operand(&mut self, len: u8) -> Result<(), Self::Error>;
 
     /// Takes the next bytes, which are a reference, and answers with them as a number.
     ///
@@ -111,11 +132,23 @@ enum End<E> {
 
 impl<T: Tape> Part<'_, T> {
     fn byte(&mut self) -> Result<u8, End<T::Error>> {
+        self.byte_of(Lane::Plain)
+    }
+
+    fn byte_of(&mut self, lane: Lane) -> Result<u8, End<T::Error>> {
         if self.left == 0 {
             return Err(End::Range);
         }
         self.took(1);
-        self.tape.byte().map_err(End::Tape)
+        self.tape.byte(lane).map_err(End::Tape)
+    }
+
+    fn operand(&mut self, len: u8) -> Result<(), End<T::Error>> {
+        if self.left < u64::from(len) {
+            return Err(End::Range);
+        }
+        self.took(len.into());
+        self.tape.operand(len).map_err(End::Tape)
     }
 
     fn skip(&mut self, len: u64) -> Result<(), T::Error> {
@@ -165,21 +198,21 @@ impl<T: Tape> Part<'_, T> {
     }
 
     fn instruction(&mut self, is_fixed: bool) -> Result<(), End<T::Error>> {
-        let operands = x86::measure(|| self.byte())?;
+        let operands = x86::measure(|| self.byte_of(Lane::Opcode))?;
         if operands.is_branch {
-            return self.reference(Form::Relative { base: 4 }).map(drop);
+            return self.reference(if operands.is_call { Form::Call } else { Form::Jump }).map(drop);
         }
         if operands.is_relative {
-            self.reference(Form::Relative { base: 4 + operands.immediate })?;
+            self.reference(Form::Operand { base: 4 + operands.immediate })?;
         } else if is_fixed && operands.displacement == 4 {
             self.reference(Form::Short)?;
         } else {
-            self.skip(operands.displacement.into()).map_err(End::Tape)?;
+            self.operand(operands.displacement)?;
         }
         if is_fixed && operands.immediate == 4 {
             return self.reference(Form::Short).map(drop);
         }
-        self.skip(operands.immediate.into()).map_err(End::Tape)
+        self.operand(operands.immediate)
     }
 
     /// `r_offset`, `r_info`, `r_addend`: the last is an address where the type says so.
@@ -217,7 +250,7 @@ impl<T: Tape> Part<'_, T> {
     /// Four bytes of encodings, the place of `.eh_frame`, the number of entries, and two offsets for each.
     fn frame_index(&mut self) -> Result<(), T::Error> {
         let result = self.number(4).and_then(|_| {
-            self.reference(Form::Relative { base: 0 })?;
+            self.reference(Form::Relative)?;
             self.number(4)
         });
         Self::ended(result.map(drop))?;
@@ -289,7 +322,7 @@ impl<T: Tape> Part<'_, T> {
                     b'P' => {
                         let how = self.byte()?;
                         if how & 0x0f == 0x0b && how & 0x70 == 0x10 {
-                            self.reference(Form::Relative { base: 0 })?;
+                            self.reference(Form::Relative)?;
                         } else {
                             break;
                         }
@@ -310,10 +343,10 @@ impl<T: Tape> Part<'_, T> {
         if encoding.target != RELATIVE_4 {
             return Ok(());
         }
-        self.reference(Form::Relative { base: 0 })?;
+        self.reference(Form::Relative)?;
         self.number(4)?;
         if encoding.data == Some(RELATIVE_4) && self.byte()? == 4 {
-            self.reference(Form::Relative { base: 0 })?;
+            self.reference(Form::Relative)?;
         }
         Ok(())
     }

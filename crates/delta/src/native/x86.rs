@@ -17,6 +17,8 @@ pub struct Operands {
     pub immediate: u8,
     /// Whether the immediate is 4 bytes and a branch target relative to the next instruction.
     pub is_branch: bool,
+    /// Whether that branch is a call.
+    pub is_call: bool,
 }
 
 /// What an opcode says of what follows it.
@@ -113,6 +115,7 @@ pub fn measure<E>(mut next: impl FnMut() -> Result<u8, E>) -> Result<Operands, E
         }
         byte = next()?;
     }
+    let is_call = byte == 0xe8;
     let follow = match byte {
         0x0f => match next()? {
             0x38 => {
@@ -142,7 +145,7 @@ pub fn measure<E>(mut next: impl FnMut() -> Result<u8, E>) -> Result<Operands, E
         }
         one => ONE[usize::from(one)],
     };
-    operands(follow, prefixes, next)
+    Ok(Operands { is_call, ..operands(follow, prefixes, next)? })
 }
 
 /// What follows an opcode of a VEX or EVEX instruction.
@@ -215,5 +218,5 @@ fn operands<E>(follow: Follow, prefixes: Prefixes, mut next: impl FnMut() -> Res
         Gz if register < 2 => prefixes.size(),
         _ => 0,
     };
-    Ok(Operands { displacement, is_relative: mode == 0 && memory == 5, immediate, is_branch: false })
+    Ok(Operands { displacement, is_relative: mode == 0 && memory == 5, immediate, ..Operands::default() })
 }

@@ -6,6 +6,7 @@ use updraft_delta::limits::NATIVE_INSTRUCTIONS_MAX;
 use updraft_delta::native::rebuild::Base;
 use updraft_delta::native::sites::sites;
 use updraft_delta::native::{Copied, Layout, Side, rebuild};
+use updraft_delta::stream::{Kind, Lane};
 use updraft_delta::varint;
 
 use super::{PlainGroup, difference};
@@ -13,15 +14,29 @@ use crate::image::Image;
 use crate::make::File;
 use crate::matcher::Copy;
 
-/// References that were predicted, as streams.
+/// References, as streams.
 #[derive(Debug, Default)]
 pub(super) struct References {
+    /// What new calls, jumps and other instructions refer to.
+    pub(super) calls: Vec<u8>,
+    pub(super) jumps: Vec<u8>,
+    pub(super) addresses: Vec<u8>,
     /// How many are as predicted before each that is not.
     pub(super) gaps: Vec<u8>,
     /// What is added to those.
     pub(super) diffs: Vec<u8>,
     /// How many were as predicted since.
     gap: u64,
+}
+
+impl References {
+    fn targets(&mut self, kind: Kind) -> &mut Vec<u8> {
+        match kind {
+            Kind::Call => &mut self.calls,
+            Kind::Jump => &mut self.jumps,
+            _ => &mut self.addresses,
+        }
+    }
 }
 
 /// How to predict `new`: from the executable that most of it is copied from.
@@ -84,18 +99,25 @@ impl Side for Encoder<'_> {
         Ok(())
     }
 
-    fn inserted(&mut self, buf: &mut [u8]) -> Result<(), Infallible> {
+    fn inserted(&mut self, lane: Lane, buf: &mut [u8]) -> Result<(), Infallible> {
         buf.copy_from_slice(self.next(buf.len()));
-        self.group.insert.extend_from_slice(buf);
+        self.group.lanes[lane as usize].insert.extend_from_slice(buf);
         Ok(())
     }
 
-    fn copied(&mut self, buf: &mut [u8]) -> Result<(), Infallible> {
+    fn copied(&mut self, lane: Lane, buf: &mut [u8]) -> Result<(), Infallible> {
         let new = &self.new[self.at..self.at + buf.len()];
         self.at += buf.len();
-        self.group.diff.extend(difference(buf, new));
+        self.group.lanes[lane as usize].diff.extend(difference(buf, new));
         buf.copy_from_slice(new);
         Ok(())
+    }
+
+    fn target(&mut self, kind: Kind, from: u32) -> Result<u32, Infallible> {
+        let value = self.next(4).iter().rev().fold(0, |value, byte| value << 8 | u32::from(*byte));
+        let target = value.wrapping_add(from);
+        self.group.references.targets(kind).extend(target.to_be_bytes());
+        Ok(target)
     }
 
     fn reference(&mut self, predicted: u64, width: usize) -> Result<u64, Infallible> {

@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use updraft_delta::native::map::Map;
 use updraft_delta::native::sites::sites;
 use updraft_delta::native::{Form, Tape, walk};
+use updraft_delta::stream::Lane;
 
 use super::Exe;
 
@@ -78,7 +79,7 @@ struct Record<'a> {
 impl Tape for Record<'_> {
     type Error = Infallible;
 
-    fn byte(&mut self) -> Result<u8, Infallible> {
+    fn byte(&mut self, _lane: Lane) -> Result<u8, Infallible> {
         self.at += 1;
         Ok(self.bytes[self.at - 1])
     }
@@ -86,6 +87,10 @@ impl Tape for Record<'_> {
     fn skip(&mut self, len: u64) -> Result<(), Infallible> {
         self.at += len as usize;
         Ok(())
+    }
+
+    fn operand(&mut self, len: u8) -> Result<(), Infallible> {
+        self.skip(len.into())
     }
 
     fn reference(&mut self, form: Form) -> Result<u64, Infallible> {

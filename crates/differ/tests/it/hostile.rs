@@ -3,7 +3,7 @@
 use std::io;
 
 use proptest::prelude::*;
-use updraft_delta::stream::{Coder, Kind, Stream};
+use updraft_delta::stream::{Coder, Kind, Lane, Stream};
 use updraft_delta::{Base, Error, Group, Header, Method, Output, Patch, ReadAt, Sink, varint};
 
 use crate::support::{any_pair, applied, made};
@@ -73,10 +73,13 @@ const SEEK_BACK: u64 = 1;
 
 #[test]
 fn instructions_that_lie() {
-    use Kind::{CopyLen, DiffByte, DiffGap, Insert, InsertLen, Seek};
+    use Kind::{CopyLen, InsertLen, Seek};
+    const INSERT: Kind = Kind::Insert(Lane::Plain);
+    const GAP: Kind = Kind::DiffGap(Lane::Plain);
+    const BYTE: Kind = Kind::DiffByte(Lane::Plain);
     let base = vec![b"01234567".to_vec()];
     let run = |patch: Vec<u8>| applied(&patch, &base, &[0]);
-    let good = by_hand(&[4], &[(InsertLen, &[1]), (CopyLen, &[3]), (Seek, &[4]), (Insert, &[65])]);
+    let good = by_hand(&[4], &[(InsertLen, &[1]), (CopyLen, &[3]), (Seek, &[4]), (INSERT, &[65])]);
     assert_eq!(run(good).unwrap(), [b"A234"]);
     for (why, outputs, streams) in [
         ("an instruction that makes nothing", 4, vec![(InsertLen, &[0_u64][..]), (CopyLen, &[0])]),
@@ -86,20 +89,20 @@ fn instructions_that_lie() {
         ("a copy over the end", 8, vec![(InsertLen, &[0]), (CopyLen, &[8]), (Seek, &[2])]),
         ("a seek out of this world", 4, vec![(InsertLen, &[0]), (CopyLen, &[4]), (Seek, &[u64::MAX - 1])]),
         ("new bytes that are not there", 4, vec![(InsertLen, &[4]), (CopyLen, &[0])]),
-        ("instructions that end too early", 4, vec![(InsertLen, &[1]), (CopyLen, &[0]), (Insert, &[65])]),
-        ("more than is needed", 1, vec![(InsertLen, &[1]), (CopyLen, &[0]), (Insert, &[65, 66])]),
+        ("instructions that end too early", 4, vec![(InsertLen, &[1]), (CopyLen, &[0]), (INSERT, &[65])]),
+        ("more than is needed", 1, vec![(InsertLen, &[1]), (CopyLen, &[0]), (INSERT, &[65, 66])]),
         (
             "a difference behind the end",
             2,
-            vec![(InsertLen, &[0]), (CopyLen, &[2]), (Seek, &[0]), (DiffGap, &[2]), (DiffByte, &[1])],
+            vec![(InsertLen, &[0]), (CopyLen, &[2]), (Seek, &[0]), (GAP, &[2]), (BYTE, &[1])],
         ),
         (
             "a gap without end",
             2,
-            vec![(InsertLen, &[0]), (CopyLen, &[2]), (Seek, &[0]), (DiffGap, &[u64::MAX]), (DiffByte, &[1])],
+            vec![(InsertLen, &[0]), (CopyLen, &[2]), (Seek, &[0]), (GAP, &[u64::MAX]), (BYTE, &[1])],
         ),
-        ("a stream that is empty", 1, vec![(InsertLen, &[1]), (CopyLen, &[0]), (Seek, &[]), (Insert, &[65])]),
-        ("gaps without bytes", 2, vec![(InsertLen, &[0]), (CopyLen, &[2]), (Seek, &[0]), (DiffGap, &[0])]),
+        ("a stream that is empty", 1, vec![(InsertLen, &[1]), (CopyLen, &[0]), (Seek, &[]), (INSERT, &[65])]),
+        ("gaps without bytes", 2, vec![(InsertLen, &[0]), (CopyLen, &[2]), (Seek, &[0]), (GAP, &[0])]),
     ] {
         let error = run(by_hand(&[outputs], &streams)).expect_err(why);
         assert!(matches!(error, Error::Format(_)), "{why}: {error}");
