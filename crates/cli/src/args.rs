@@ -189,6 +189,9 @@ pub(crate) struct Publish {
     /// Only these channels may ever carry it; may be given more than once
     #[arg(long, value_name = "C")]
     pub(crate) allow_channel: Vec<ChannelName>,
+    /// Make the patches from the last releases here and upload them, instead of leaving that to the server
+    #[arg(long)]
+    pub(crate) make_patches: bool,
     /// Only say what would be uploaded and signed
     #[arg(long)]
     pub(crate) dry_run: bool,

@@ -8,7 +8,7 @@ use std::io::{Read, Seek, SeekFrom};
 
 use tokio::runtime::Handle;
 use updraft_core::Timestamp;
-use updraft_core::api::{BlobStored, Committed, FirstMetadata, NewTargets, NextRoot, Promotion};
+use updraft_core::api::{BlobStored, Committed, FirstMetadata, NewTargets, NextRoot, Patches, Promotion};
 use updraft_core::digest::Digest;
 use updraft_core::head::Head;
 use updraft_core::key::PublicKey;
@@ -16,7 +16,7 @@ use updraft_core::layout::{self, Key, Public};
 use updraft_core::name::AppName;
 use updraft_core::tree::stored::Encoding;
 use updraft_publisher::{Remote, RemoteError};
-use updraft_server::depot::{self, Depot};
+use updraft_server::depot::{self, Depot, Pair};
 
 /// How much of a blob is handed over at a time.
 const PIECE_LEN: usize = 1 << 20;
@@ -140,6 +140,19 @@ impl Remote for InProcess {
 
     fn rotate(&self, app: &AppName, next: &NextRoot) -> Result<Committed, RemoteError> {
         self.runtime.block_on(self.depot.rotate(app, next, Timestamp::now())).map_err(refused)
+    }
+
+    fn patches(&self, app: &AppName) -> Result<Patches, RemoteError> {
+        self.runtime.block_on(self.depot.patches(app)).map_err(refused)
+    }
+
+    fn put_patch(&self, app: &AppName, from: Digest, to: Digest, patch: &[u8]) -> Result<(), RemoteError> {
+        let send = async {
+            let mut upload = self.depot.upload_patch(app, Pair { to, from }).await?;
+            upload.write(patch.to_vec().into()).await?;
+            upload.finish(Timestamp::now()).await
+        };
+        self.runtime.block_on(send).map_err(refused)
     }
 
     fn head(&self, app: &AppName) -> Result<Option<Head>, RemoteError> {

@@ -4,7 +4,7 @@ use anyhow::Context;
 use indicatif::ProgressBar;
 use jiff::Timestamp;
 use serde_json::json;
-use updraft_agent::ui::{Exit, bar, say, say_json, size, warn};
+use updraft_agent::ui::{Exit, bar, printable, saving, say, say_json, size, warn};
 use updraft_core::release::{Notes, ReleaseName};
 use updraft_core::tree::Tree;
 use updraft_files::Dir;
@@ -12,7 +12,7 @@ use updraft_files::index::Index;
 use updraft_files::scan::{Ignore, Options as ScanOptions, scan};
 use updraft_publisher::folder::refuse_overlap;
 use updraft_publisher::notes::{self, Manifest};
-use updraft_publisher::publish::{Options, Plan, Publisher, Step, Wanted};
+use updraft_publisher::publish::{Options, Outcome, Patched, Plan, Publisher, Step, Wanted};
 use updraft_publisher::{Phase, Progress};
 
 use crate::args::Publish;
@@ -34,12 +34,25 @@ pub(crate) fn run(args: Publish) -> anyhow::Result<Exit> {
     if args.dry_run {
         let plan = publisher.plan(&tree, &wanted, Timestamp::now())?;
         watcher.0.finish_and_clear();
-        return tell(&args, &plan, None).map(|()| Exit::Done);
+        return tell(&args, &plan, None, None).map(|()| Exit::Done);
     }
     let published = publisher.publish(&dir, &tree, &wanted, Timestamp::now())?;
+    let patched = args.make_patches.then(|| publisher.make_patches(&args.app, &dir, &tree));
     watcher.0.finish_and_clear();
-    tell(&args, &published.plan, Some((published.sent_blobs, published.sent_bytes)))?;
-    Ok(Exit::Done)
+    // Whatever became of patches: the release is out, and that is said first.
+    let (patched, unasked) = match patched.transpose() {
+        Ok(patched) => (patched, None),
+        Err(error) => (None, Some(error)),
+    };
+    let sent = (published.sent_blobs, published.sent_bytes);
+    tell(&args, &published.plan, Some(sent), patched.as_deref())?;
+    if let Some(error) = unasked {
+        return Err(
+            anyhow::Error::new(error).context("it is published, and the server does not say which patches it lacks")
+        );
+    }
+    let failed = patched.iter().flatten().any(|patched| matches!(patched.outcome, Outcome::Failed(_)));
+    Ok(if failed { Exit::Error } else { Exit::Done })
 }
 
 /// What is to be published, from the arguments and from what lies in the directory.
@@ -81,11 +94,34 @@ fn read(args: &Publish, dir: &Dir, watcher: &Watcher) -> anyhow::Result<Tree> {
     Ok(found.tree)
 }
 
-fn tell(args: &Publish, plan: &Plan, sent: Option<(u64, u64)>) -> anyhow::Result<()> {
+/// What became of the patches.
+fn tell_patches(patched: &[Patched]) {
+    for Patched { from, release, outcome } in patched {
+        let from = release.as_ref().map_or_else(|| format!("tree {from}"), ToString::to_string);
+        match outcome {
+            Outcome::Sent { bytes, instead } => say(format_args!("patch from {from}: {}", saving(*bytes, *instead))),
+            Outcome::LeftOut(reason) => say(format_args!("no patch from {from}: {}", printable(reason))),
+            Outcome::Failed(reason) => warn(format_args!("error: no patch from {from}: {}", printable(reason))),
+        }
+    }
+}
+
+fn patches_json(patched: &[Patched]) -> serde_json::Value {
+    let one = |Patched { from, release, outcome }: &Patched| match outcome {
+        Outcome::Sent { bytes, instead } => {
+            json!({"from": from, "release": release, "done": "sent", "bytes": bytes, "instead": instead})
+        }
+        Outcome::LeftOut(reason) => json!({"from": from, "release": release, "done": "left_out", "reason": reason}),
+        Outcome::Failed(reason) => json!({"from": from, "release": release, "done": "failed", "reason": reason}),
+    };
+    patched.iter().map(one).collect()
+}
+
+fn tell(args: &Publish, plan: &Plan, sent: Option<(u64, u64)>, patched: Option<&[Patched]>) -> anyhow::Result<()> {
     let ReleaseName { platform, version } = &plan.release;
     if args.json {
         let (blobs, bytes) = sent.unwrap_or_default();
-        return say_json(&json!({
+        let mut report = json!({
             "app": args.app,
             "version": version,
             "platform": platform,
@@ -100,7 +136,11 @@ fn tell(args: &Publish, plan: &Plan, sent: Option<(u64, u64)>) -> anyhow::Result
             "uploaded": {"blobs": blobs, "bytes": bytes},
             "channel": plan.promote,
             "dropped": plan.dropped,
-        }));
+        });
+        if let Some(patched) = patched {
+            report["patches"] = patches_json(patched);
+        }
+        return say_json(&report);
     }
     let release = format!("{} of {}", plan.release, args.app);
     let on = plan.promote.as_ref().map_or(String::new(), |channel| format!(" on channel {channel}"));
@@ -124,6 +164,7 @@ fn tell(args: &Publish, plan: &Plan, sent: Option<(u64, u64)>) -> anyhow::Result
     for release in &plan.dropped {
         say(format_args!("no longer live: {release}"));
     }
+    tell_patches(patched.unwrap_or_default());
     Ok(())
 }
 
@@ -138,6 +179,7 @@ impl Progress for Watcher {
             Phase::Scan => "reading",
             Phase::Upload => "uploading",
             Phase::Commit => "signing",
+            Phase::Patch => "making a patch",
         });
     }
 

@@ -1,11 +1,11 @@
 //! `updraft release`: what is live, and what is to stay.
 
-use updraft_agent::ui::{Exit, printable, say, say_json, size};
+use updraft_agent::ui::{Exit, printable, saving, say, say_json, size};
 use updraft_core::Timestamp;
-use updraft_core::api::{Release as Live, Standing};
+use updraft_core::api::{Patch, PatchState, Release as Live, Standing};
 use updraft_core::release::ReleaseName;
-use updraft_publisher::Silent;
 use updraft_publisher::publish::{Options, Publisher};
+use updraft_publisher::{Remote, RemoteError, Silent};
 
 use crate::args::{Pin, Release};
 use crate::{remote, secrets};
@@ -27,14 +27,24 @@ pub(crate) fn run(command: Release) -> anyhow::Result<Exit> {
             }
         }
         Release::Show { release, server, json } => {
-            let app = remote::show_app(&remote::connect(&server)?, &release.app)?;
+            let http = remote::connect(&server)?;
+            let app = remote::show_app(&http, &release.app)?;
             let found = remote::find_release(&app, &release)?;
+            let mut patches = match http.patches(&release.app) {
+                // A server that was there before patches were.
+                Err(RemoteError::NotFound { .. }) => Vec::new(),
+                patches => patches?.patches,
+            };
+            patches.retain(|patch| patch.to == found.tree.digest);
             if json {
-                say_json(&found)?;
+                let mut report = serde_json::to_value(&found)?;
+                report["patches"] = serde_json::to_value(&patches)?;
+                say_json(&report)?;
                 return Ok(Exit::Done);
             }
             say(line(&found));
             say(format_args!("tree {}", found.tree.digest));
+            patches.iter().for_each(|patch| say(patch_line(patch)));
             let notes = found.notes.for_locales(["en"]);
             if !notes.is_empty() {
                 say(format_args!("\n{}", printable(notes)));
@@ -69,6 +79,29 @@ fn line(release: &Live) -> String {
         size(tree.stored),
         marks.join(", ")
     )
+}
+
+/// A patch to a release, and what it saves, or why there is none.
+fn patch_line(patch: &Patch) -> String {
+    let from = patch.from_release.as_ref().map_or_else(|| format!("tree {}", patch.from), ToString::to_string);
+    let what = match &patch.state {
+        PatchState::Made { bytes, instead: 0 } => size(*bytes),
+        PatchState::Made { bytes, instead } => saving(*bytes, *instead),
+        PatchState::Waiting => "waits to be made".to_owned(),
+        PatchState::Making => "is being made".to_owned(),
+        PatchState::NotSmaller { bytes, instead } => {
+            format!("none: it would have {}, and {} are fetched without it", size(*bytes), size(*instead))
+        }
+        PatchState::Skipped { reason } => format!("none: {}", printable(reason)),
+        PatchState::Failed { reason, again: Some(again), .. } => {
+            format!("not made yet: {}; it is tried again after {again}", printable(reason))
+        }
+        PatchState::Failed { reason, tries, again: None } => {
+            format!("given up after {tries} tries: {}", printable(reason))
+        }
+        PatchState::Other => "in a state that this version does not know".to_owned(),
+    };
+    format!("patch from {from}: {what}")
 }
 
 fn pin(args: &Pin, pinned: bool) -> anyhow::Result<()> {

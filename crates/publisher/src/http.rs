@@ -15,7 +15,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use updraft_core::api::{
-    BlobStored, Committed, FirstMetadata, Have, Missing, NewApp, NewAppKeys, NewTargets, NextRoot, Promotion,
+    BlobStored, Committed, FirstMetadata, Have, Missing, NewApp, NewAppKeys, NewTargets, NextRoot, Patches, Promotion,
     UploadState,
 };
 use updraft_core::digest::Digest;
@@ -289,6 +289,19 @@ impl Remote for Http {
 
     fn rotate(&self, app: &AppName, next: &NextRoot) -> Result<Committed, RemoteError> {
         self.post(&format!("apps/{app}/rotate"), next)
+    }
+
+    fn patches(&self, app: &AppName) -> Result<Patches, RemoteError> {
+        self.get(&format!("apps/{app}/patches"))
+    }
+
+    fn put_patch(&self, app: &AppName, from: Digest, to: Digest, patch: &[u8]) -> Result<(), RemoteError> {
+        let path = format!("api/v1/apps/{app}/patches/{from}/{to}");
+        let send = || {
+            let payload = Payload::Bytes(patch, "application/octet-stream");
+            self.line.once(Method::PUT, &path, As::Publisher, payload, SMALL_ANSWER_LEN_MAX)
+        };
+        self.line.retrying(send).map(drop)
     }
 
     fn head(&self, app: &AppName) -> Result<Option<Head>, RemoteError> {

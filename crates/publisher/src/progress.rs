@@ -11,6 +11,8 @@ pub enum Phase {
     Upload,
     /// Signing, and handing in.
     Commit,
+    /// Reading what a patch is made from, here or from the server, and making it; counted in bytes that were read.
+    Patch,
 }
 
 /// Somebody who watches. Called from several threads; it had better be quick.

@@ -6,6 +6,7 @@
 //! it again; a release that is there already is success, and what the server has lost of it is sent again.
 
 pub(crate) mod commit;
+mod patches;
 mod plan;
 mod price;
 mod upload;
@@ -31,6 +32,7 @@ use crate::progress::{Phase, Progress};
 use crate::remote::{Remote, RemoteError};
 use crate::sign::{Change, Next, next};
 use commit::{Attempt, Session};
+pub use patches::{Outcome, Patched};
 pub use plan::{Missing, Plan, Step};
 
 /// Why nothing was published.

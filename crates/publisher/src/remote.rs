@@ -6,7 +6,7 @@
 
 use std::fs::File;
 
-use updraft_core::api::{BlobStored, Committed, FirstMetadata, NewTargets, NextRoot, Promotion};
+use updraft_core::api::{BlobStored, Committed, FirstMetadata, NewTargets, NextRoot, Patches, Promotion};
 use updraft_core::digest::Digest;
 use updraft_core::head::Head;
 use updraft_core::key::PublicKey;
@@ -153,6 +153,18 @@ pub trait Remote: Sync {
     /// [`RemoteError::Conflict`] when the base moved or there is another root already; [`RemoteError::Refused`] when a
     /// device would not follow it.
     fn rotate(&self, app: &AppName, next: &NextRoot) -> Result<Committed, RemoteError>;
+
+    /// Which patches to live releases the server has, and which it lacks.
+    ///
+    /// # Errors
+    /// When the app does not exist or the server cannot be asked.
+    fn patches(&self, app: &AppName) -> Result<Patches, RemoteError>;
+
+    /// Sends the patch between two trees. One that is there already is success.
+    ///
+    /// # Errors
+    /// [`RemoteError::Refused`] when it is none between them, or no smaller than what it replaces.
+    fn put_patch(&self, app: &AppName, from: Digest, to: Digest, patch: &[u8]) -> Result<(), RemoteError>;
 
     /// The app's head; `None` when there is no such app.
     ///

@@ -6,6 +6,7 @@ mod folder;
 mod http;
 mod keys;
 mod notes;
+mod patches;
 mod publish;
 mod root;
 mod server;

@@ -2,14 +2,14 @@
 //!
 //! A test can let it fail at its N-th call, before or after the effect, and let somebody else be faster.
 
+mod believe;
+
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::fs::File;
 use std::io::Read;
 use std::sync::{Mutex, MutexGuard};
 
-use updraft_core::Timestamp;
-use updraft_core::api::{BlobStored, Committed, FirstMetadata, NewTargets, NextRoot, Promotion};
+use updraft_core::api::{BlobStored, Committed, FirstMetadata, NewTargets, NextRoot, Patches, Promotion};
 use updraft_core::channel::Channel;
 use updraft_core::digest::Digest;
 use updraft_core::head::Head;
@@ -22,10 +22,12 @@ use updraft_core::signed::Envelope;
 use updraft_core::tree::Tree;
 use updraft_core::tree::stored::{Encoding, unpack};
 use updraft_core::trust::{
-    Meta, MetadataFile, Role, Root, Snapshot, Source, TargetFile, Targets, TimestampMeta, Trusted, refresh,
+    Meta, MetadataFile, Role, Root, Snapshot, TargetFile, Targets, TimestampMeta,
 };
 use updraft_publisher::{Remote, RemoteError};
 use updraft_testkit::{MemoryCache, clock, keys};
+
+use believe::believe;
 
 /// When a call fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +57,8 @@ struct State {
     calls: usize,
     fails: Option<(usize, Fault)>,
     promoted: usize,
+    wanted: Patches,
+    patches: BTreeMap<(Digest, Digest), Vec<u8>>,
 }
 
 /// `Encoding` with an order.
@@ -144,6 +148,21 @@ impl Server {
             hook(self);
             self.before_submit.lock().unwrap().extend(hooks);
         }
+    }
+
+    /// Other bytes lie at this key: the server was broken into.
+    pub(crate) fn replace(&self, key: &Key, bytes: Vec<u8>) {
+        self.state().live.objects.insert(key.clone(), bytes).unwrap();
+    }
+
+    /// From now on it says this of its patches.
+    pub(crate) fn want(&self, patches: Patches) {
+        self.state().wanted = patches;
+    }
+
+    /// The patches that were handed in, by their trees.
+    pub(crate) fn patches(&self) -> BTreeMap<(Digest, Digest), Vec<u8>> {
+        self.state().patches.clone()
     }
 
     /// Goes back to what it was when `at` was taken: a backup was restored.
@@ -382,24 +401,6 @@ fn missing(what: &str) -> RemoteError {
     RemoteError::Missing { detail: format!("{what} is missing"), remedy: None }
 }
 
-/// What a device that remembers `live.device` believes of `live`, and what it then remembers.
-fn believe(app: &AppName, live: &Live, now: Timestamp) -> Result<(Trusted, MemoryCache), String> {
-    struct Metadata<'a>(&'a AppName, &'a Live);
-    impl Source for Metadata<'_> {
-        type Error = Infallible;
-        fn head(&mut self) -> Result<Option<Head>, Infallible> {
-            Ok(self.1.head.clone())
-        }
-        fn fetch(&mut self, file: &MetadataFile, _: u64) -> Result<Option<Vec<u8>>, Infallible> {
-            Ok(self.1.objects.get(&layout::metadata(self.0, file)).cloned())
-        }
-    }
-    let root = live.objects.get(&layout::first_root(app)).expect("an app has a root");
-    let mut device = live.device.clone();
-    let refreshed = refresh(root, now, &mut Metadata(app, live), &mut device).map_err(|e| e.to_string())?;
-    Ok((refreshed.trusted, device))
-}
-
 impl Remote for Server {
     fn propose_app(&self, app: &AppName) -> Result<PublicKey, RemoteError> {
         assert_eq!(*app, self.app);
@@ -565,12 +566,29 @@ impl Remote for Server {
         })
     }
 
+    fn patches(&self, _: &AppName) -> Result<Patches, RemoteError> {
+        self.call("patches", |state| Ok(state.wanted.clone()))
+    }
+
+    fn put_patch(&self, _: &AppName, from: Digest, to: Digest, patch: &[u8]) -> Result<(), RemoteError> {
+        self.call("put patch", |state| {
+            state.patches.insert((from, to), patch.to_vec());
+            Ok(())
+        })
+    }
+
     fn head(&self, _: &AppName) -> Result<Option<Head>, RemoteError> {
         self.call("head", |state| Ok(state.live.head.clone()))
     }
 
     fn read(&self, key: &Key, max: u64) -> Result<Option<Vec<u8>>, RemoteError> {
         assert!(max <= TREE_LEN_MAX, "what is read is bounded");
-        self.call("read", |state| Ok(state.live.objects.get(key).cloned()))
+        self.call("read", |state| {
+            let blob = |((digest, zstd), bytes): (&(Digest, bool), &Vec<u8>)| {
+                let encoding = if *zstd { Encoding::Zstd } else { Encoding::Raw };
+                (layout::blob(&self.app, *digest, encoding) == *key).then(|| bytes.clone())
+            };
+            Ok(state.live.objects.get(key).cloned().or_else(|| state.blobs.iter().find_map(blob)))
+        })
     }
 }

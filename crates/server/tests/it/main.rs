@@ -18,6 +18,7 @@ mod heard;
 mod http_auth;
 mod http_health;
 mod http_pages;
+mod http_patches;
 mod http_read;
 mod http_rotate;
 mod http_scene;
