@@ -15,6 +15,8 @@ pub(crate) use mask::masked;
 pub(crate) enum Machine {
     /// ELF, x86-64.
     ElfX86_64,
+    /// ELF, arm64.
+    ElfA64,
 }
 
 /// An executable.

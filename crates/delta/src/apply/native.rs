@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::limits::NATIVE_INSTRUCTIONS_MAX;
 use crate::native::rebuild::Base;
 use crate::native::sites::sites;
-use crate::native::{Copied, Layout, Side, rebuild};
+use crate::native::{Copied, Layout, Side, a64, rebuild};
 use crate::old_image::OldImage;
 use crate::stream::{Kind, Lane};
 use crate::streams::Streams;
@@ -68,6 +68,12 @@ impl Side for Decoder<'_, '_, '_> {
         let mut target = [0; 4];
         self.streams.read(kind, &mut target)?;
         Ok(u32::from_be_bytes(target))
+    }
+
+    fn new_word(&mut self, address: u64) -> Result<u32, Error> {
+        let mut word = [0; 4];
+        self.streams.read(Kind::Insert(Lane::Wide), &mut word)?;
+        Ok(a64::relative(u32::from_le_bytes(word), address))
     }
 
     fn reference(&mut self, predicted: u64, width: usize) -> Result<u64, Error> {

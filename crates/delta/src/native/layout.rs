@@ -68,11 +68,13 @@ pub enum RangeKind {
     Jumps = 9,
     /// Eight-byte words, each of which may be an address.
     Pointers = 10,
+    /// Instructions of arm64.
+    A64 = 11,
 }
 
 impl RangeKind {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::X86_64,
         Self::X86_64Fixed,
         Self::Rela64,
@@ -84,6 +86,7 @@ impl RangeKind {
         Self::BaseReloc,
         Self::Jumps,
         Self::Pointers,
+        Self::A64,
     ];
 }
 

@@ -107,10 +107,8 @@ impl<'a> Map<'a> {
 
     /// Takes note of what a reference became that was predicted otherwise.
     pub fn learn(&mut self, form: Form, predicted: Predicted, new: u64, value: u64) {
-        if self.learned.len() < LEARNED_MAX
-            && let Some(site) = Site::new(self, form, new)
-        {
-            self.learned.insert(predicted.target, target(form, &site, value));
+        if let Some(site) = Site::new(self, form, new) {
+            self.correct(predicted.target, target(form, &site, value));
         }
     }
 
@@ -120,7 +118,30 @@ impl<'a> Map<'a> {
         self.old.place_of(target).map(|(_, place)| (target, place))
     }
 
-    fn went(&self, target: u64) -> Option<u64> {
+    /// The addresses of a place in the old file and of one in the new.
+    pub fn addresses(&self, old: u64, new: u64) -> Option<(u64, u64)> {
+        Some((self.old.address_of(old)?.0, self.new.address_of(new)?.0))
+    }
+
+    /// The address of a place in the new file.
+    pub fn address(&self, new: u64) -> Option<u64> {
+        Some(self.new.address_of(new)?.0)
+    }
+
+    /// The place in the old file of an address that something of it has; `Some(None)` where that has none.
+    pub fn place_of(&self, target: u64) -> Option<Option<u64>> {
+        self.old.place_of(target).map(|(_, place)| place)
+    }
+
+    /// Takes note of where an old address went.
+    pub fn correct(&mut self, target: u64, went: u64) {
+        if self.learned.len() < LEARNED_MAX {
+            self.learned.insert(target, went);
+        }
+    }
+
+    /// Where an old address went; `None` for what is none.
+    pub fn went(&self, target: u64) -> Option<u64> {
         let (region, place) = self.old.place_of(target)?;
         if let Some(learned) = self.learned.get(&target) {
             return Some(*learned);

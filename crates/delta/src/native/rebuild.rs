@@ -5,6 +5,7 @@
 
 use std::iter;
 
+use super::a64::{self, Pages};
 use super::layout::Layout;
 use super::map::Map;
 use super::walk::{Form, Tape, walk};
@@ -50,6 +51,12 @@ pub trait Side {
     /// # Errors
     /// When it cannot be had.
     fn target(&mut self, kind: Kind, from: u32) -> Result<u32, Self::Error>;
+
+    /// The next instruction of arm64, which is copied from nowhere, at `address`.
+    ///
+    /// # Errors
+    /// When it cannot be had.
+    fn new_word(&mut self, address: u64) -> Result<u32, Self::Error>;
 
     /// The next reference, of `width` bytes; `predicted` is what it is expected to be.
     ///
@@ -101,6 +108,8 @@ pub fn rebuild<S: Side>(
         at: 0,
         window: Window { at: 0, bytes: Vec::new() },
         out: Vec::with_capacity(PIECE_LEN * 2),
+        pages: Pages::default(),
+        pages_of: usize::MAX,
     };
     walk(&layout.ranges, len, &mut tape)?;
     tape.side.write(&tape.out)
@@ -124,6 +133,9 @@ struct Rebuilt<'a, S> {
     window: Window,
     /// Those of them that are not written.
     out: Vec<u8>,
+    /// What registers hold at the end of the copy `pages_of`, in the old file.
+    pages: Pages,
+    pages_of: usize,
 }
 
 /// Where the next bytes come from, and how many.
@@ -227,6 +239,41 @@ impl<S: Side> Rebuilt<'_, S> {
         Ok(Some(value.into()))
     }
 
+    /// The next instruction of arm64, if it is copied and refers to something.
+    fn predicted_word(&mut self) -> Result<Option<()>, S::Error> {
+        let Some((old, run)) = self.copied_from_base(4) else { return Ok(None) };
+        let ahead = run.min(4 + a64::REACH) as usize;
+        let at = self.old(old, ahead, run)?;
+        let (word, behind) = self.window.bytes[at..at + ahead].split_at(4);
+        let word = number(word) as u32;
+        let Some((from, to)) = self.map.addresses(old - self.base.start, self.at) else { return Ok(None) };
+        if self.pages_of != self.n {
+            (self.pages, self.pages_of) = (Pages::default(), self.n);
+        }
+        let target = a64::target(word, from, &self.pages, behind);
+        self.pages.note(word, from);
+        let Some(target) = target else { return Ok(None) };
+        let Some(went) = self.map.went(target) else { return Ok(None) };
+        let predicted = a64::aimed(word, to, went);
+        let value = self.side.reference(predicted.into(), 4)? as u32;
+        if value != predicted && a64::is_same(word, value) {
+            self.map.correct(target, a64::corrected(value, to, went));
+        }
+        self.out.extend_from_slice(&value.to_le_bytes());
+        self.took(4)?;
+        Ok(Some(()))
+    }
+
+    /// The next instruction of arm64, if it is copied from nowhere.
+    fn inserted_word(&mut self) -> Result<Option<()>, S::Error> {
+        let Run::Insert(4..) = self.run() else { return Ok(None) };
+        let Some(address) = self.map.address(self.at) else { return Ok(None) };
+        let word = self.side.new_word(address)?;
+        self.out.extend_from_slice(&word.to_le_bytes());
+        self.took(4)?;
+        Ok(Some(()))
+    }
+
     /// How many of the next `len` bytes of a copy lie before a pointer that is copied whole; 0 for none.
     fn before_pointer(&self, old: u64, len: u64) -> u64 {
         let Some(place) = old.checked_sub(self.base.start) else { return len };
@@ -268,6 +315,13 @@ impl<S: Side> Tape for Rebuilt<'_, S> {
             Run::Copy { old, len: run } if is_whole => self.copy(lane, old, len.into(), run),
             _ => (0..len).try_for_each(|_| self.byte(lane).map(drop)),
         }
+    }
+
+    fn word(&mut self) -> Result<(), S::Error> {
+        if self.predicted_word()?.is_some() || self.inserted_word()?.is_some() {
+            return Ok(());
+        }
+        self.operand(4)
     }
 
     fn skip(&mut self, len: u64) -> Result<(), S::Error> {

@@ -80,6 +80,12 @@ pub trait Tape {
     /// When they cannot be had.
     fn operand(&mut self, len: u8) -> Result<(), Self::Error>;
 
+    /// Takes the next four bytes, which are an instruction of arm64.
+    ///
+    /// # Errors
+    /// When they cannot be had.
+    fn word(&mut self) -> Result<(), Self::Error>;
+
     /// Takes the next bytes, which are a reference, and answers with them as a number.
     ///
     /// # Errors
@@ -99,6 +105,7 @@ pub fn walk<T: Tape>(ranges: &[Range], len: u64, tape: &mut T) -> Result<(), T::
         match range.kind {
             RangeKind::X86_64 => part.code(false)?,
             RangeKind::X86_64Fixed => part.code(true)?,
+            RangeKind::A64 => part.words()?,
             RangeKind::Rela64 => part.relocations()?,
             RangeKind::Sym64 => part.symbols()?,
             RangeKind::EhFrame => part.frames()?,
@@ -185,6 +192,14 @@ impl<T: Tape> Part<'_, T> {
     fn row(&mut self, form: Form) -> Result<(), T::Error> {
         while self.left >= form.width() as u64 {
             Self::ended(self.reference(form).map(drop))?;
+        }
+        Ok(())
+    }
+
+    fn words(&mut self) -> Result<(), T::Error> {
+        while self.left >= 4 {
+            self.took(4);
+            self.tape.word()?;
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use updraft_delta::limits::NATIVE_INSTRUCTIONS_MAX;
 use updraft_delta::native::rebuild::Base;
 use updraft_delta::native::sites::sites;
-use updraft_delta::native::{Copied, Layout, Side, rebuild};
+use updraft_delta::native::{Copied, Layout, Side, a64, rebuild};
 use updraft_delta::stream::{Kind, Lane};
 use updraft_delta::varint;
 
@@ -118,6 +118,13 @@ impl Side for Encoder<'_> {
         let target = value.wrapping_add(from);
         self.group.references.targets(kind).extend(target.to_be_bytes());
         Ok(target)
+    }
+
+    fn new_word(&mut self, address: u64) -> Result<u32, Infallible> {
+        let word = self.next(4).iter().rev().fold(0, |word, byte| word << 8 | u32::from(*byte));
+        let sent = a64::absolute(word, address).to_le_bytes();
+        self.group.lanes[Lane::Wide as usize].insert.extend_from_slice(&sent);
+        Ok(word)
     }
 
     fn reference(&mut self, predicted: u64, width: usize) -> Result<u64, Infallible> {

@@ -20,10 +20,16 @@ struct Section<'a> {
 pub(super) fn recognise(bytes: &[u8]) -> Option<Exe> {
     let header = FileHeader64::<Endianness>::parse(bytes).ok()?;
     let endian = header.endian().ok()?;
-    if endian != Endianness::Little || header.e_machine(endian) != elf::EM_X86_64 {
+    if endian != Endianness::Little {
         return None;
     }
     let is_fixed = header.e_type(endian) == elf::ET_EXEC;
+    let (machine, code) = match header.e_machine(endian) {
+        elf::EM_X86_64 if is_fixed => (Machine::ElfX86_64, RangeKind::X86_64Fixed),
+        elf::EM_X86_64 => (Machine::ElfX86_64, RangeKind::X86_64),
+        elf::EM_AARCH64 => (Machine::ElfA64, RangeKind::A64),
+        _ => return None,
+    };
     let table = header.sections(endian, bytes).ok()?;
     let sections: Vec<Section<'_>> = table
         .iter()
@@ -44,13 +50,13 @@ pub(super) fn recognise(bytes: &[u8]) -> Option<Exe> {
         return None;
     }
     let range = |section: &Section<'_>| {
-        let kind = section.holds(is_fixed)?;
+        let kind = section.holds(code, is_fixed)?;
         Some(Range { kind, offset: section.span.offset, len: section.span.len })
     };
     let ranges = tidied(sections.iter().filter_map(range).collect(), bytes.len() as u64);
     let is_table = |range: &&Range| matches!(range.kind, RangeKind::Rela64 | RangeKind::Relr64);
     let tables = ranges.iter().filter(is_table).copied().collect();
-    Some(Exe { machine: Machine::ElfX86_64, parts, ranges, tables, image_base: 0 })
+    Some(Exe { machine, parts, ranges, tables, image_base: 0 })
 }
 
 impl Section<'_> {
@@ -59,7 +65,7 @@ impl Section<'_> {
         self.flags & u64::from(elf::SHF_ALLOC) != 0 && self.span.address != 0 && !is_threads_own
     }
 
-    fn holds(&self, is_fixed: bool) -> Option<RangeKind> {
+    fn holds(&self, code: RangeKind, is_fixed: bool) -> Option<RangeKind> {
         let is_code = self.flags & u64::from(elf::SHF_EXECINSTR) != 0;
         match (self.kind, self.name) {
             (elf::SHT_NOBITS, _) => None,
@@ -68,7 +74,7 @@ impl Section<'_> {
             (elf::SHT_SYMTAB | elf::SHT_DYNSYM, _) => Some(RangeKind::Sym64),
             (_, ".eh_frame") => Some(RangeKind::EhFrame),
             (_, ".eh_frame_hdr") => Some(RangeKind::EhFrameHdr),
-            _ if is_code => Some(if is_fixed { RangeKind::X86_64Fixed } else { RangeKind::X86_64 }),
+            _ if is_code => Some(code),
             (elf::SHT_INIT_ARRAY | elf::SHT_FINI_ARRAY, _) => Some(RangeKind::Pointers),
             (elf::SHT_PROGBITS, name) if is_fixed && may_hold_pointers(name) => Some(RangeKind::Pointers),
             _ => None,

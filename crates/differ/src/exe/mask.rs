@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 
+use updraft_delta::native::a64::{self, Pages};
 use updraft_delta::native::map::Map;
 use updraft_delta::native::sites::sites;
 use updraft_delta::native::{Form, Tape, walk};
@@ -19,7 +20,7 @@ const LABEL_LEN: usize = 24;
 pub(crate) fn masked(bytes: &[u8], exe: &Exe) -> Vec<u8> {
     let layout = exe.layout_from(exe, 0);
     let map = Map::new(&layout, &[]);
-    let mut record = Record { bytes, at: 0, map: &map, found: Vec::new() };
+    let mut record = Record { bytes, at: 0, map: &map, found: Vec::new(), pages: Pages::default() };
     let Ok(()) = walk(&exe.ranges, bytes.len() as u64, &mut record);
     let mut found = record.found;
     let read = |at: u64, buf: &mut [u8]| {
@@ -31,7 +32,7 @@ pub(crate) fn masked(bytes: &[u8], exe: &Exe) -> Vec<u8> {
         let at = site as usize;
         let value = u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?);
         let (_, place) = map.refers_to(Form::Pointer, at as u64, value)?;
-        Some(Reference { at, width: 8, place })
+        Some(Reference { at, width: 8, bits: u64::MAX, place })
     }));
     labelled(bytes, &found)
 }
@@ -39,22 +40,34 @@ pub(crate) fn masked(bytes: &[u8], exe: &Exe) -> Vec<u8> {
 struct Reference {
     at: usize,
     width: usize,
+    /// Which bits of it say what it refers to.
+    bits: u64,
     /// Where in the file its target lies.
     place: Option<u64>,
 }
 
 fn labelled(bytes: &[u8], found: &[Reference]) -> Vec<u8> {
     let mut blank = bytes.to_vec();
-    found.iter().for_each(|reference| blank[reference.at..][..reference.width].fill(0));
+    found.iter().for_each(|reference| reference.replace(&mut blank, 0));
     let mut out = blank.clone();
-    for Reference { at, width, place } in found {
-        let label = place.map_or(LABEL_OF_NOTHING, |place| {
+    for reference in found {
+        let label = reference.place.map_or(LABEL_OF_NOTHING, |place| {
             let from = (place as usize).min(blank.len());
             hash(&blank[from..(from + LABEL_LEN).min(blank.len())])
         });
-        out[*at..at + width].copy_from_slice(&label.to_le_bytes()[..*width]);
+        reference.replace(&mut out, label);
     }
     out
+}
+
+impl Reference {
+    /// Puts `label` into its bits.
+    fn replace(&self, bytes: &mut [u8], label: u64) {
+        let bytes = &mut bytes[self.at..][..self.width];
+        let was = bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte));
+        let is = was & !self.bits | label & self.bits;
+        bytes.copy_from_slice(&is.to_le_bytes()[..self.width]);
+    }
 }
 
 /// Stands for what has an address and no bytes.
@@ -74,6 +87,7 @@ struct Record<'a> {
     at: usize,
     map: &'a Map<'a>,
     found: Vec<Reference>,
+    pages: Pages,
 }
 
 impl Tape for Record<'_> {
@@ -93,11 +107,25 @@ impl Tape for Record<'_> {
         self.skip(len.into())
     }
 
+    fn word(&mut self) -> Result<(), Infallible> {
+        let at = self.at;
+        self.at += 4;
+        let Some(address) = self.map.address(at as u64) else { return Ok(()) };
+        let word = u32::from_le_bytes(self.bytes[at..at + 4].try_into().expect("four bytes"));
+        let end = (self.at + a64::REACH as usize).min(self.bytes.len());
+        let target = a64::target(word, address, &self.pages, &self.bytes[self.at..end]);
+        self.pages.note(word, address);
+        if let Some(place) = target.and_then(|target| self.map.place_of(target)) {
+            self.found.push(Reference { at, width: 4, bits: a64::bits(word).into(), place });
+        }
+        Ok(())
+    }
+
     fn reference(&mut self, form: Form) -> Result<u64, Infallible> {
         let (at, width) = (self.at, form.width());
         let value = self.bytes[at..at + width].iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte));
         if let Some((_, place)) = self.map.refers_to(form, at as u64, value) {
-            self.found.push(Reference { at, width, place });
+            self.found.push(Reference { at, width, bits: u64::MAX, place });
         }
         self.at += width;
         Ok(value)
