@@ -4,6 +4,7 @@
 //! wrong file.
 
 mod elf;
+mod macho;
 mod mask;
 
 use updraft_delta::native::{Layout, Range, Region, Span};
@@ -17,6 +18,8 @@ pub(crate) enum Machine {
     ElfX86_64,
     /// ELF, arm64.
     ElfA64,
+    /// Mach-O, arm64.
+    MachOA64,
 }
 
 /// An executable.
@@ -35,7 +38,7 @@ pub(crate) struct Exe {
 
 /// What `bytes` are, if they are an executable of a kind that is known.
 pub(crate) fn recognise(bytes: &[u8]) -> Option<Exe> {
-    let exe = elf::recognise(bytes)?;
+    let exe = elf::recognise(bytes).or_else(|| macho::recognise(bytes))?;
     (bytes.len() as u64 <= updraft_delta::native::layout::LEN_MAX).then_some(exe)
 }
 
@@ -43,6 +46,11 @@ impl Exe {
     /// Whether `self` can be predicted from `old`.
     pub(crate) fn is_like(&self, old: &Self) -> bool {
         self.machine == old.machine
+    }
+
+    /// Whether its instructions have four bytes each.
+    pub(crate) fn has_words(&self) -> bool {
+        matches!(self.machine, Machine::ElfA64 | Machine::MachOA64)
     }
 
     /// Where what lies in `old` and in `self`, parts of one name paired.

@@ -117,10 +117,22 @@ fn matched_copies(index: &Index<'_>, news: &[File<'_>]) -> Vec<Vec<Copy>> {
     let mut near = 0;
     let copies = news.iter().map(|new| {
         let copies = matcher::copies(index, &new.matched(), new.costs(), near);
+        let copies = if new.exe.as_ref().is_some_and(Exe::has_words) { whole_words(copies) } else { copies };
         near = copies.last().map_or(near, |copy| copy.old + copy.len);
         copies
     });
     copies.collect()
+}
+
+/// Leaves out the ends of copies that are less than an instruction of four bytes.
+fn whole_words(mut copies: Vec<Copy>) -> Vec<Copy> {
+    for copy in &mut copies {
+        let skip = (copy.new.next_multiple_of(4) - copy.new).min(copy.len);
+        let len = (copy.len - skip) / 4 * 4;
+        *copy = Copy { new: copy.new + skip, old: copy.old + skip, len };
+    }
+    copies.retain(|copy| copy.len > 0);
+    copies
 }
 
 /// What a patch is to say.

@@ -70,11 +70,13 @@ pub enum RangeKind {
     Pointers = 10,
     /// Instructions of arm64.
     A64 = 11,
+    /// Eight-byte words of a Mach-O file, each of which may be a chained pointer.
+    Chained = 12,
 }
 
 impl RangeKind {
     /// Every kind.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::X86_64,
         Self::X86_64Fixed,
         Self::Rela64,
@@ -87,6 +89,7 @@ impl RangeKind {
         Self::Jumps,
         Self::Pointers,
         Self::A64,
+        Self::Chained,
     ];
 }
 

@@ -96,7 +96,7 @@ impl<'a> Map<'a> {
     pub fn predict(&self, form: Form, old: u64, value: u64, new: u64) -> Option<Predicted> {
         let target = target(form, &Site::old(self, form, old, new)?, value);
         let went = self.went(target)?;
-        let value = value_of(form, &Site::new(self, form, new)?, went);
+        let value = value_of(form, &Site::new(self, form, new)?, value, went);
         Some(Predicted { target, value })
     }
 
@@ -183,7 +183,7 @@ impl Site {
             Form::Call | Form::Jump => space.address_of(place)?.0 + 4,
             Form::Operand { base } => space.address_of(place)?.0 + u64::from(base),
             Form::FromRegion => region(space.address_of(place)?.1),
-            Form::FromImage => image_base,
+            Form::FromImage | Form::Chained => image_base,
             Form::From { anchor: at } => space.address_of(anchor(at)?)?.0,
             Form::Pointer | Form::Short => 0,
         };
@@ -201,13 +201,18 @@ fn target(form: Form, site: &Site, value: u64) -> u64 {
         Form::FromImage => site.from.wrapping_add(u64::from(value as u32)),
         Form::Back => site.from.wrapping_sub(u64::from(value as u32)),
         Form::Short => u64::from(value as u32),
+        Form::Chained => site.from.wrapping_add(value & CHAINED_MASK),
         Form::Pointer => value,
     }
 }
 
-/// The value that refers to an address.
-fn value_of(form: Form, site: &Site, target: u64) -> u64 {
+/// The bits of a chained pointer that say what it refers to.
+const CHAINED_MASK: u64 = (1 << 36) - 1;
+
+/// The value that refers to an address, and was `value` when it referred to another.
+fn value_of(form: Form, site: &Site, value: u64, target: u64) -> u64 {
     match form {
+        Form::Chained => value & !CHAINED_MASK | target.wrapping_sub(site.from) & CHAINED_MASK,
         Form::Back => u64::from(site.from.wrapping_sub(target) as u32),
         Form::Pointer => target,
         _ => u64::from(target.wrapping_sub(site.from) as u32),

@@ -24,6 +24,8 @@ pub enum Form {
     },
     /// Eight bytes: the target's address.
     Pointer,
+    /// Eight bytes, the lower 36 bits of which are the target's distance from the image's base; the others are something else.
+    Chained,
     /// Four bytes: the target's address.
     Short,
     /// Four bytes: the target's distance from the beginning of its region.
@@ -43,7 +45,7 @@ impl Form {
     /// Its length in bytes.
     pub fn width(self) -> usize {
         match self {
-            Self::Pointer => 8,
+            Self::Pointer | Self::Chained => 8,
             _ => 4,
         }
     }
@@ -112,6 +114,7 @@ pub fn walk<T: Tape>(ranges: &[Range], len: u64, tape: &mut T) -> Result<(), T::
             RangeKind::EhFrameHdr => part.frame_index()?,
             RangeKind::Rva32 => part.row(Form::FromImage)?,
             RangeKind::Pointers | RangeKind::Relr64 => part.row(Form::Pointer)?,
+            RangeKind::Chained => part.row(Form::Chained)?,
             RangeKind::Jumps => part.row(Form::From { anchor: range.offset })?,
             RangeKind::BaseReloc => {}
         }
