@@ -18,6 +18,7 @@ pub const FILES: &[&str] = &[
     "trust/release.json",
     "downloads/tree",
     "state.json",
+    "fetched.json",
     "settings.json",
     "record",
     "trust/root.json",
@@ -26,7 +27,7 @@ pub const FILES: &[&str] = &[
     "slot/foreign",
 ];
 /// How many of [`FILES`] a device recovers from by itself, whatever is in them.
-pub const RECOVERING: usize = 8;
+pub const RECOVERING: usize = 9;
 
 /// A store to update from, and a device at its release before the newest.
 pub struct Scene {

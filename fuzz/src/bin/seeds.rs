@@ -37,6 +37,7 @@ fn main() {
     publisher(&seeds);
     patches(&seeds);
     containers(&seeds);
+    masked_trees(&seeds);
     device(&seeds);
 }
 
@@ -173,6 +174,17 @@ fn patches(seeds: &Seeds) {
     for bases in [&[old.as_slice()][..], &[]] {
         let made = updraft_differ::make(bases, &[&new, b"another"], &updraft_differ::Options::default());
         seeds.put("patch", made.expect("a patch can be made").patch);
+    }
+}
+
+fn masked_trees(seeds: &Seeds) {
+    let old = TreeFixture::of(&[("a", "one"), ("b", "two"), ("d/c", "one"), ("d/e", "three"), ("l@", "a")]);
+    for new in [
+        old.clone(),
+        old.clone().with("a", "four").with("f", "four"),
+        old.clone().with("g/h*", "four").with("i", "fives"),
+    ] {
+        seeds.put("tree_masked", updraft_core::tree::patch::mask(&old.tree(), &new.tree()));
     }
 }
 

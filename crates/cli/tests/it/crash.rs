@@ -9,6 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use updraft_testkit::noise;
+
 use crate::support::{Server, agent, listing, run, updraft, write_tree};
 
 /// What changes something on disk. `openat` counts only where it creates.
@@ -106,6 +108,12 @@ struct Releases {
     new: BTreeMap<String, String>,
 }
 
+/// More than a device fetches without asking for a patch, and little of it changes.
+fn large(version: &str) -> String {
+    let text: String = noise(5, 10_000).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{text} {version}, {text}")
+}
+
 fn v1(home: &Path) -> PathBuf {
     let v1 = home.join("v1");
     let files = [
@@ -117,6 +125,7 @@ fn v1(home: &Path) -> PathBuf {
         ("turns", "file"),
     ];
     write_tree(&v1, &files);
+    write_tree(&v1, &[("large", &large("one"))]);
     std::os::unix::fs::symlink("changed", v1.join("link")).unwrap();
     v1
 }
@@ -132,6 +141,7 @@ fn v2(home: &Path) -> PathBuf {
         ("fresh", "f"),
     ];
     write_tree(&v2, &files);
+    write_tree(&v2, &[("large", &large("two"))]);
     std::os::unix::fs::symlink("fresh", v2.join("link")).unwrap();
     v2
 }
@@ -161,6 +171,17 @@ fn releases(install: &[&str]) -> Releases {
     let (old, new) = (with_foreign(&v1), with_foreign(&v2));
     assert_eq!(listing(&device), old);
     Releases { home, stick, old, new }
+}
+
+/// Lets the stick have the patch between the two releases.
+fn offer_patch(releases: &Releases) {
+    let [v1, v2, patch] = ["v1", "v2", "patch"].map(|name| releases.home.path().join(name));
+    run(updraft().args(["patch", "make"]).args([v1, v2]).arg("-o").arg(&patch)).ok();
+    let explained = run(updraft().args(["patch", "explain", "--json"]).arg(&patch)).ok().json();
+    let name = |field: &str| explained[field].as_str().unwrap().to_owned();
+    let folder = releases.stick.join("apps/demo/patches").join(name("from"));
+    fs::create_dir_all(&folder).unwrap();
+    fs::copy(patch, folder.join(name("to"))).unwrap();
 }
 
 /// Runs `verb` with one fault at each state-changing call, recovers, checks, and goes on.
@@ -221,6 +242,21 @@ fn updates_and_rollbacks(install: &[&str]) {
 #[ignore = "takes minutes, needs strace: scripts/test"]
 fn the_agent_exchanging_at_every_system_call() {
     updates_and_rollbacks(&[]);
+}
+
+#[test]
+#[ignore = "takes minutes, needs strace: scripts/test"]
+fn the_agent_updating_by_a_patch_at_every_system_call() {
+    let releases = releases(&[]);
+    offer_patch(&releases);
+    let update = ["update", "--jobs", "1", "--json", "--from", releases.stick.to_str().unwrap()];
+    let template = releases.home.path().join("template");
+    every_point(&releases, &template, &update, &|device| {
+        agent("update", device, &update[1..]).ok();
+        assert_eq!(listing(device), releases.new);
+    });
+    let said = agent("update", &template.join("dir"), &update[1..]).ok().json();
+    assert_eq!((&said["fetched"]["by"], &said["fetched"]["fell_back"]), (&"patch".into(), &serde_json::Value::Null));
 }
 
 #[test]

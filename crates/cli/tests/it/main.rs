@@ -8,6 +8,7 @@ mod keys;
 mod main_job;
 mod maker;
 mod patch;
+mod patch_updates;
 mod python_tuf;
 mod real_software;
 mod seed;

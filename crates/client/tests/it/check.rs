@@ -184,7 +184,7 @@ fn going_back_is_refused() {
 #[test]
 fn what_is_not_the_publishers_is_refused() {
     type Edit = fn(&mut SimRepo);
-    let edits: [(&str, Edit); 5] = [
+    let edits: [(&str, Edit); 6] = [
         ("a thief's targets", |repo| {
             repo.set_signers(&Role::Targets, &[keys::thief()]);
             repo.publish("6.6.6", "any", &TreeFixture::default());
@@ -201,6 +201,12 @@ fn what_is_not_the_publishers_is_refused() {
                 version: "6.6.6".parse().unwrap(),
             };
             repo.promote("stable", &release);
+        }),
+        ("a channel that the server was not let speak of", |repo| {
+            let narrow = |signed: &mut serde_json::Value| {
+                signed["delegations"]["roles"][0]["paths"] = vec!["channels/beta"].into();
+            };
+            repo.tamper(&Role::Targets, narrow);
         }),
         ("a release that may not be on this channel", |repo| {
             let edit = |release: &mut updraft_core::release::Release| {

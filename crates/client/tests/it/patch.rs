@@ -78,7 +78,8 @@ fn a_device_fetches_the_head_the_metadata_the_release_and_the_patch() {
     assert!(patch < price.full_bytes / 2, "{price:?}");
     let asked = server.take_asked();
     assert_eq!(asked.last().unwrap().bytes, 20, "{asked:?}");
-    assert!(asked.len() <= 6, "{asked:?}");
+    let bytes: u64 = asked.iter().map(|asked| asked.bytes).sum();
+    assert!(asked.len() <= 6 && bytes <= 20 << 10, "the budget of a check: {bytes} bytes, {asked:?}");
 
     let fetched = taken(&device);
     let asked = server.take_asked();

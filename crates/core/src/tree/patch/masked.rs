@@ -54,7 +54,7 @@ pub fn mask(old: &Tree, new: &Tree) -> Vec<u8> {
     let (mut left_out, mut next) = (0, 1);
     for (path, kind) in &mut entries {
         let made = match kind {
-            Kind::File { mode, digest, .. } => outputs.get(digest).map(|output| (*mode, *output)),
+            Kind::File { mode, size: 1.., digest } => outputs.get(digest).map(|output| (*mode, *output)),
             _ => None,
         };
         let Some((mode, output)) = made else {
@@ -99,7 +99,7 @@ impl Masked {
         }
         let (mut entries, len) = codec::entries_front(document)?;
         let mut tail = Tail { reader: Reader::new(&document[len..]), next: 1, left_out: None };
-        let (known, mut made) = (old.blobs(), BTreeMap::new());
+        let (known, empty, mut made) = (old.blobs(), Digest::of(b""), BTreeMap::new());
         tail.advance()?;
         for (path, kind) in &mut entries {
             match (tail.entry()?, &kind) {
@@ -111,7 +111,8 @@ impl Masked {
                     made.insert(path.clone(), output);
                 }
                 (Some(_), Kind::Symlink { .. }) => return Err(Error::Outputs("it has a link that is made")),
-                (None, Kind::File { size, digest, .. }) if *size > 0 && known.get(digest) != Some(size) => {
+                (None, Kind::File { size: 0, digest, .. }) if *digest == empty => {}
+                (None, Kind::File { size, digest, .. }) if known.get(digest) != Some(size) => {
                     return Err(Error::Outputs("it has a file that is neither made nor in the old tree"));
                 }
                 (None, _) => {}
