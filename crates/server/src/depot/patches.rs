@@ -86,14 +86,15 @@ impl Depot {
         .await
     }
 
-    /// Removes a patch, so that it may be made anew.
+    /// Removes a patch, or what is remembered of why there is none, so that it may be made anew.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when there is none.
+    /// [`Error::NotFound`] when there is neither.
     pub async fn remove_patch(&self, app: &AppName, pair: Pair) -> Result<(), Error> {
         let slot = self.slot(app)?;
         let key = layout::patch(app, pair.from, pair.to);
-        if self.inner.store.stat(&key).await?.is_none() {
+        let is_known = self.look_at_book(&slot, |book| book.pairs.contains_key(&pair)).await?;
+        if !is_known && self.inner.store.stat(&key).await?.is_none() {
             return Err(Error::NotFound(format!(
                 "app {app}: there is no patch from tree {} to {}",
                 pair.from, pair.to

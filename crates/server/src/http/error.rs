@@ -132,8 +132,8 @@ impl Error {
 
     /// Not ready, and why: what anybody may know of it.
     pub(super) fn unwell(health: Health) -> Self {
-        // What a person has not signed in time is not what makes it unready.
-        let first = health.findings.iter().find(|finding| finding.kind != Matter::Ends);
+        // What a person has not signed in time is not what makes it unready, nor is a patch that is not there.
+        let first = health.findings.iter().find(|finding| !matches!(finding.kind, Matter::Ends | Matter::Patches));
         let app = first.and_then(|finding| finding.app.as_ref()).map_or(String::new(), |app| format!("app {app}: "));
         let mut error = Self::not_ready(first.map_or(String::new(), |finding| format!("{app}{}", finding.what)));
         error.0.remedy = first.map(|finding| finding.remedy.clone());

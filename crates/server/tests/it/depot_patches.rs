@@ -176,6 +176,8 @@ async fn what_was_made_or_is_not_worth_it_is_not_made_again() {
     let again = bench.asked.lock().unwrap()[calls..].to_vec();
     assert!(!again.contains(&useless) && !again.contains(&useful), "{again:?}");
     drop(making);
+    depot.remove_patch(&app(), useless).await.expect("whoever says so has it tried again");
+    assert_eq!(state_of(&depot, useless).await, Some(PatchState::Waiting));
 }
 
 #[tokio::test]

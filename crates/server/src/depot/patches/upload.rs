@@ -88,14 +88,25 @@ impl Depot {
         detached(async move {
             let _keep = slot.keep.read().await;
             let store = &depot.inner.store;
-            let entry = match store.stat(&key).await? {
-                // Another maker was first, and both are right.
-                Some(there) => Entry::Made { bytes: there.size, instead, digest: None, used: now },
-                None => Entry::Made { bytes, instead, digest: Some(digest), used: now },
-            };
+            let before = store.stat(&key).await?.map(|there| there.size);
             presence::keep_checked(store, &key, Body::File(spool)).await?;
-            depot.with_book(&slot, |book| book.set(pair, entry)).await?;
-            Tally::add(&slot.tally.made, 1);
+            depot
+                .with_book(&slot, |book| {
+                    // Another maker was first, and both are right; what is known of his stays.
+                    let known = match book.pairs.get(&pair) {
+                        Some(Entry::Made { bytes, instead: 1.., .. }) => Some(*bytes),
+                        _ => None,
+                    };
+                    match before {
+                        Some(len) if known == Some(len) => {}
+                        Some(len) => book.set(pair, Entry::Made { bytes: len, instead, digest: None, used: now }),
+                        None => book.set(pair, Entry::Made { bytes, instead, digest: Some(digest), used: now }),
+                    }
+                })
+                .await?;
+            if before.is_none() {
+                Tally::add(&slot.tally.made, 1);
+            }
             Ok(Kept::There(bytes, instead))
         })
         .await
