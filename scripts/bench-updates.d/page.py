@@ -83,7 +83,7 @@ class Results:
         return ours / best if ours and best else None
 
     def versions(self, tool):
-        return sorted({result["key"]["tool"] for (_, name), result in self.by.items() if name == tool})
+        return sorted({result.get("source", result["key"]["tool"]) for (_, name), result in self.by.items() if name == tool})
 
 
 def sizes(rows, results, held_out):
@@ -157,7 +157,8 @@ def mean(rows, results, held_out):
 
 
 def section(rows, results):
-    versions = "; ".join(version for tool in ("bsdiff", "xdelta3", "zstd", "hdiffpatch") for version in results.versions(tool))
+    peers = ("bsdiff", "xdelta3", "zstd", "hdiffpatch")
+    versions = "; ".join(version for tool in peers for version in results.versions(tool))
     text = INTRO.format(versions=versions, model=machine(), date=time.strftime("%Y-%m-%d"),
                         ours="; ".join(results.versions("updraft")) or "not measured", minutes=meter.CPU_SECS_MAX // 60,
                         floor=round(meter.floor() / 1e6))

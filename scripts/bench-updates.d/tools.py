@@ -35,7 +35,7 @@ class Files:
     """A tool that turns one file into another."""
 
     def __init__(self, name, version, make, apply):
-        self.name, self.version, self.make, self.apply = name, version, make, apply
+        self.name, self.version, self.source, self.make, self.apply = name, version, version, make, apply
         self.commands = [" ".join(map(str, make("OLD", "NEW", "PATCH"))), " ".join(map(str, apply("OLD", "PATCH", "NEW")))]
 
     def measure(self, pair, scratch):
@@ -61,7 +61,7 @@ class Image:
     """zstd on all changed files behind each other, with everything old as its dictionary or with nothing."""
 
     def __init__(self, name, version, with_old):
-        self.name, self.version, self.with_old = name, version, with_old
+        self.name, self.version, self.source, self.with_old = name, version, version, with_old
         from_old = " --patch-from=OLD" if with_old else ""
         self.commands = [" ".join(ZSTD) + from_old + " NEW -o PATCH", " ".join(UNZSTD) + from_old + " PATCH -o NEW"]
 
@@ -83,8 +83,9 @@ class Image:
 class Trees:
     """A tool that turns one directory into another."""
 
-    def __init__(self, name, version, make, apply, keep=None):
-        self.name, self.version, self.make, self.apply, self.keep = name, version, make, apply, keep
+    def __init__(self, name, version, make, apply, keep=None, source=None):
+        self.name, self.version, self.make, self.apply = name, version, make, apply
+        self.keep, self.source = keep, source or version
         shown = lambda command: " ".join([os.path.basename(str(command[0])), *map(str, command[1:])])
         self.commands = [shown(make("OLD", "NEW", "PATCH")), shown(apply("OLD", "PATCH", "NEW"))]
 
@@ -119,10 +120,10 @@ def hdiffpatch():
                  lambda old, patch, new: [hpatchz, old, patch, new])
 
 
-def updraft(program, keep):
+def updraft(program, source, keep):
     return Trees("updraft", f"{output(program, '--version')} (build {digest(program).hex()[:12]})",
                  lambda old, new, patch: [program, "patch", "make", old, new, "-o", patch],
-                 lambda old, patch, new: [program, "patch", "apply", old, patch, "-o", new], keep)
+                 lambda old, patch, new: [program, "patch", "apply", old, patch, "-o", new], keep, source)
 
 
 def source_window(old):
@@ -154,7 +155,7 @@ NAMES = ["updraft", "hdiffpatch", "bsdiff", "zstd", "plain", "xdelta3", "zstd-im
 
 def choose(names, built, keep):
     """The tools of these names. HDiffPatch is not packaged, so it may be missing, and that is said."""
-    made = {"updraft": lambda: updraft(built(), keep), "hdiffpatch": hdiffpatch, "bsdiff": bsdiff, "zstd": zstd_files,
+    made = {"updraft": lambda: updraft(*built(), keep), "hdiffpatch": hdiffpatch, "bsdiff": bsdiff, "zstd": zstd_files,
             "plain": lambda: Image("plain", debian("zstd"), False), "xdelta3": xdelta3,
             "zstd-image": lambda: Image("zstd-image", debian("zstd"), True)}
     chosen = [made[name]() for name in names]
