@@ -142,7 +142,8 @@ def broken(rows, results):
             found.append(f"- **{name}**: {results.size(name, 'updraft'):,} bytes are {ratio - 1:.1%} more than the {best:,} of {winner}.")
     missing = [name for name in rows if results.ratio(name, RULE) is None]
     lines = ["The rule: no update is more than 2 % larger than the best of plain, zstd `--patch-from` (either way), bsdiff and",
-             f"HDiffPatch. It was looked at on {len(rows) - len(missing)} pairs of {len(rows)}, and broken on {len(found)}" + (":" if found else ".")]
+             f"HDiffPatch. It was looked at on {len(rows) - len(missing)} pairs of {len(rows)}, and broken on {len(found)}"
+             + (":" if found else ".")]
     return lines + ([""] if found else []) + found
 
 
