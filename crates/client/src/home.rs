@@ -9,8 +9,9 @@
 //! lock            held by the one process that may change anything; names it by its pid
 //! record          the installed release: document, tree, stamps            (record.rs)
 //! state.json      whether that release is confirmed                        (install/state.rs)
+//! fetched.json    how it got here, and which patches were no good          (fetched.rs)
 //! trust/          trusted metadata                                         (updater.rs)
-//! downloads/      verified blobs, raw, by digest; parts of others          (download.rs)
+//! downloads/      verified blobs, raw, by digest; parts of others; a patch (download.rs)
 //! stage/          the release in the making                                (install/)
 //! slot/ older/    releases that were installed before: tree/, record, foreign
 //! backup/NAME/    what people had edited or put in the way; never deleted

@@ -105,6 +105,15 @@ fn make_patch(old: &Path, new: &Path, to: &Path) {
     run(updraft().args(["patch", "make"]).args([old, new]).arg("-o").arg(to)).ok();
 }
 
+/// A good patch, between two other trees.
+fn anothers_patch(home: &Path) -> Vec<u8> {
+    let [one, two, patch] = ["one", "two", "theirs"].map(|name| home.join(name));
+    write_tree(&one, &[("app", "one of another app")]);
+    write_tree(&two, &[("app", "two of another app")]);
+    make_patch(&one, &two, &patch);
+    fs::read(patch).unwrap()
+}
+
 /// Every way in which an update by patch can go, one after the other on one device.
 fn every_way(scene: &Scene) {
     let Scene { device, patch, .. } = scene;
@@ -143,9 +152,7 @@ fn every_way(scene: &Scene) {
     assert_eq!((&told["by"], &told["fell_back"]), (&"blobs".into(), &Value::Null), "{told}");
     scene.serve(Some(&patch[..patch.len() - patch.len() / 3]));
     scene.falls_back("it ends after");
-    let other = scene.home.path().join("other");
-    make_patch(&scene.new, &scene.old, &other);
-    scene.serve(Some(&fs::read(other).unwrap()));
+    scene.serve(Some(&anothers_patch(scene.home.path())));
     scene.falls_back("it is a patch between two other trees");
     let mut hostile = patch.clone();
     let middle = hostile.len() / 2;
