@@ -365,6 +365,7 @@ fn of_finding(finding: &Finding) -> Line {
         (None, Matter::PublisherKeys) => "signing keys",
         (None, Matter::Broken) => "state",
         (None, Matter::Unpublished) => "folder",
+        (None, Matter::Patches) => "patches",
         (None, _) => "server",
     };
     // The thing is named once.

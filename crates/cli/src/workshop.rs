@@ -23,8 +23,8 @@ use updraft_server::rescan::BoxFuture;
 
 /// How much memory the old files take in the child, times their length: themselves twice, an index, and what is tried.
 const OLD_TIMES: u64 = 12;
-/// What a child takes whatever it makes: the program, its stacks, the encoder.
-const BASE_LEN: u64 = 48 << 20;
+/// What a child takes whatever it makes: the program, its stacks, the encoder with its dictionary.
+const BASE_LEN: u64 = 160 << 20;
 /// How much of what a child says at its end is kept, in bytes.
 const SAID_LEN_MAX: u64 = 4 << 10;
 
@@ -141,6 +141,7 @@ fn verdict(status: ExitStatus, said: &str, memory: u64) -> Result<(), String> {
         return Err("it was killed, perhaps because the machine is short of memory".to_owned());
     }
     let last = said.lines().last().unwrap_or_default();
+    let last = last.strip_prefix("error: ").unwrap_or(last);
     Err(if last.is_empty() { format!("the process that makes it ended: {status}") } else { last.to_owned() })
 }
 
@@ -165,7 +166,7 @@ mod tests {
         let limits = config::Patches { releases: 5, jobs: 1, memory: Some(1 << 30), timeout: Duration::from_secs(1) };
         let bench = Workbench::new(&limits).unwrap();
         assert_eq!(bench.refuses(50 << 20, 50 << 20), None);
-        assert!(bench.refuses(100 << 20, 1).unwrap().contains("patch_memory allows"));
+        assert!(bench.refuses(90 << 20, 1).unwrap().contains("patch_memory allows"));
         assert!(bench.refuses(1, 3 << 30).unwrap().contains("at most"));
     }
 }

@@ -59,10 +59,10 @@ fn live_no_longer_than_the_server() -> io::Result<()> {
 /// system has to kill somebody.
 #[cfg(unix)]
 fn step_back(memory: u64) -> anyhow::Result<()> {
-    use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit};
+    use rustix::process::{Resource, Rlimit, getrlimit, setpriority_process, setrlimit};
 
     // On Linux the priority for the disk follows, as long as nobody sets another.
-    let _ = nice(19);
+    let _ = setpriority_process(None, 19);
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     let current = getrlimit(Resource::As).maximum.unwrap_or(u64::MAX).min(memory);
     setrlimit(Resource::As, Rlimit { current: Some(current), maximum: Some(current) })
