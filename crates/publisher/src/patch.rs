@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn a_patch_names_its_trees_and_makes_what_is_lacking() {
         let (old, new) = pair();
-        let both: BTreeMap<_, _> = old.contents().into_iter().chain(new.contents()).collect();
+        let both: BTreeMap<_, _> = old.contents().iter().chain(new.contents()).collect();
         let patch = make(&old.tree(), &new.tree(), &mut |file| Ok(both[&file.digest].clone())).unwrap();
         assert!(patch.len() < 500, "{}", patch.len());
         let read = Patch::open(&patch).unwrap();
