@@ -42,6 +42,9 @@ impl Updater {
         {
             // Nothing here was edited, so the publisher's figure for this very tree is what will travel.
             update.price = said;
+        } else if record.is_some() {
+            // Something is here, and how much of it can stay is not known yet.
+            update.price.route = Route::Blobs;
         }
         if let (Some(record), Some(have)) = (record, have) {
             self.price_patch(update, record, &have, blobs.unwrap_or(update.price.fetch_bytes))?;

@@ -1,6 +1,6 @@
 //! What a check asks for, what it answers, and what it does not believe.
 
-use updraft_client::{Class, Updater, Verdict};
+use updraft_client::{Class, Route, Updater, Verdict};
 use updraft_core::channel::Channel;
 use updraft_core::layout;
 use updraft_core::release::Notes;
@@ -61,7 +61,8 @@ fn every_verdict() {
     assert_eq!(update.version(), &version("1.1.0"));
     assert_eq!(update.notes(), &Notes::Text("Release 1.1.0".into()));
     assert_eq!(update.release().date, clock::now());
-    assert!(!update.price().exact && update.price().fetch_bytes == update.release().tree.stored);
+    let (price, stored) = (update.price(), update.release().tree.stored);
+    assert_eq!((price.exact, price.fetch_bytes, price.route), (false, stored, Route::Blobs));
 
     let app = Device::installed(&server);
     let other = "freebsd-riscv64".parse().unwrap();
