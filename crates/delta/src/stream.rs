@@ -65,6 +65,8 @@ pub enum Kind {
     Jump,
     /// Where else new code refers to, the same.
     Address,
+    /// New offsets in tables of functions: how far each is from another one, the same.
+    Step,
     /// The new bytes.
     Insert(Lane),
     /// For each byte that is copied: what is added to it.
@@ -77,7 +79,7 @@ pub enum Kind {
 }
 
 /// Kinds that have no lane.
-const ALONE: [Kind; 9] = [
+const ALONE: [Kind; 10] = [
     Kind::InsertLen,
     Kind::CopyLen,
     Kind::Seek,
@@ -87,6 +89,7 @@ const ALONE: [Kind; 9] = [
     Kind::Call,
     Kind::Jump,
     Kind::Address,
+    Kind::Step,
 ];
 /// The number of the first kind that has one; each lane has four.
 const FIRST_OF_LANES: u8 = 16;
@@ -132,6 +135,7 @@ impl Kind {
             Self::Call => "inserted calls",
             Self::Jump => "inserted jumps",
             Self::Address => "inserted addresses",
+            Self::Step => "inserted steps",
             Self::Insert(lane) => return format!("inserted {}", lane.name()),
             Self::Diff(lane) => return format!("differences, {}", lane.name()),
             Self::DiffGap(lane) => return format!("gaps, {}", lane.name()),

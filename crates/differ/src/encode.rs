@@ -136,7 +136,7 @@ impl PlainGroup {
     }
 
     fn encode(&self) -> Vec<Part> {
-        let native::References { calls, jumps, addresses, gaps, diffs, .. } = &self.references;
+        let native::References { calls, jumps, addresses, steps, gaps, diffs, .. } = &self.references;
         let mut parts = vec![
             compress(Kind::InsertLen, &self.insert_len),
             compress(Kind::CopyLen, &self.copy_len),
@@ -147,6 +147,7 @@ impl PlainGroup {
             compress(Kind::Call, calls),
             compress(Kind::Jump, jumps),
             compress(Kind::Address, addresses),
+            compress(Kind::Step, steps),
         ];
         for (lane, plain) in Lane::ALL.into_iter().zip(&self.lanes) {
             parts.push(compress(Kind::Insert(lane), &plain.insert));

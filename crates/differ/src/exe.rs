@@ -4,8 +4,10 @@
 //! wrong file.
 
 mod elf;
+mod jumps;
 mod macho;
 mod mask;
+mod pe;
 
 use updraft_delta::native::{Layout, Range, Region, Span};
 
@@ -20,6 +22,8 @@ pub(crate) enum Machine {
     ElfA64,
     /// Mach-O, arm64.
     MachOA64,
+    /// PE, x86-64.
+    PeX86_64,
 }
 
 /// An executable.
@@ -38,7 +42,7 @@ pub(crate) struct Exe {
 
 /// What `bytes` are, if they are an executable of a kind that is known.
 pub(crate) fn recognise(bytes: &[u8]) -> Option<Exe> {
-    let exe = elf::recognise(bytes).or_else(|| macho::recognise(bytes))?;
+    let exe = elf::recognise(bytes).or_else(|| pe::recognise(bytes)).or_else(|| macho::recognise(bytes))?;
     (bytes.len() as u64 <= updraft_delta::native::layout::LEN_MAX).then_some(exe)
 }
 

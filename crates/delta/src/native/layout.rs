@@ -72,11 +72,19 @@ pub enum RangeKind {
     A64 = 11,
     /// Eight-byte words of a Mach-O file, each of which may be a chained pointer.
     Chained = 12,
+    /// Instructions of x86-64 in a PE file, which also say places as offsets from the image's base, and jump tables.
+    X86_64Based = 13,
+    /// The `.pdata` of a PE file.
+    Exceptions = 14,
+    /// Offsets of four bytes from the image's base, with a byte behind each: tables of control flow guard.
+    Guards = 15,
+    /// Unwind information of a PE file, one behind the other.
+    Unwind = 16,
 }
 
 impl RangeKind {
     /// Every kind.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 17] = [
         Self::X86_64,
         Self::X86_64Fixed,
         Self::Rela64,
@@ -90,6 +98,10 @@ impl RangeKind {
         Self::Pointers,
         Self::A64,
         Self::Chained,
+        Self::X86_64Based,
+        Self::Exceptions,
+        Self::Guards,
+        Self::Unwind,
     ];
 }
 

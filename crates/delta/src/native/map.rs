@@ -183,7 +183,7 @@ impl Site {
             Form::Call | Form::Jump => space.address_of(place)?.0 + 4,
             Form::Operand { base } => space.address_of(place)?.0 + u64::from(base),
             Form::FromRegion => region(space.address_of(place)?.1),
-            Form::FromImage | Form::Chained => image_base,
+            Form::FromImage | Form::Step { .. } | Form::Based | Form::Chained => image_base,
             Form::From { anchor: at } => space.address_of(anchor(at)?)?.0,
             Form::Pointer | Form::Short => 0,
         };
@@ -198,7 +198,7 @@ fn target(form: Form, site: &Site, value: u64) -> u64 {
         Form::Relative | Form::Call | Form::Jump | Form::Operand { .. } | Form::FromRegion | Form::From { .. } => {
             site.from.wrapping_add(signed)
         }
-        Form::FromImage => site.from.wrapping_add(u64::from(value as u32)),
+        Form::FromImage | Form::Step { .. } | Form::Based => site.from.wrapping_add(u64::from(value as u32)),
         Form::Back => site.from.wrapping_sub(u64::from(value as u32)),
         Form::Short => u64::from(value as u32),
         Form::Chained => site.from.wrapping_add(value & CHAINED_MASK),

@@ -8,6 +8,7 @@ use std::iter;
 use super::a64::{self, Pages};
 use super::layout::Layout;
 use super::map::Map;
+use super::sites::Site;
 use super::walk::{Form, Tape, walk};
 use crate::stream::{Kind, Lane};
 
@@ -81,8 +82,8 @@ pub struct Base<'a> {
     pub start: u64,
     /// How many bytes it has.
     pub len: u64,
-    /// The places of its pointers, in order.
-    pub sites: &'a [u32],
+    /// The references that its tables name, in order.
+    pub sites: &'a [Site],
 }
 
 /// Rebuilds a file of `len` bytes. `copies` are in its order and apart from each other.
@@ -111,7 +112,7 @@ pub fn rebuild<S: Side>(
         pages: Pages::default(),
         pages_of: usize::MAX,
     };
-    walk(&layout.ranges, len, &mut tape)?;
+    walk(layout, len, &mut tape)?;
     tape.side.write(&tape.out)
 }
 
@@ -206,6 +207,11 @@ impl<S: Side> Rebuilt<'_, S> {
         (len >= width as u64 && place + width as u64 <= self.base.len).then_some((old, len))
     }
 
+    /// Whether all the next `len` bytes are new, or copied by one instruction.
+    fn is_whole(&mut self, len: u64) -> bool {
+        matches!(self.run(), Run::Insert(run) | Run::Copy { len: run, .. } if run >= len)
+    }
+
     /// The next reference, if it can be predicted.
     fn predicted(&mut self, form: Form) -> Result<Option<u64>, S::Error> {
         let width = form.width();
@@ -229,10 +235,17 @@ impl<S: Side> Rebuilt<'_, S> {
             Form::Call => Kind::Call,
             Form::Jump => Kind::Jump,
             Form::Operand { .. } => Kind::Address,
+            Form::Step { .. } => Kind::Step,
             _ => return Ok(None),
         };
         let Run::Insert(4..) = self.run() else { return Ok(None) };
-        let Some(from) = self.map.origin(form, self.at) else { return Ok(None) };
+        let from = match form {
+            Form::Step { before } => u64::from(before.wrapping_neg()),
+            _ => {
+                let Some(from) = self.map.origin(form, self.at) else { return Ok(None) };
+                from
+            }
+        };
         let value = self.side.target(kind, from as u32)?.wrapping_sub(from as u32);
         self.out.extend_from_slice(&value.to_le_bytes());
         self.took(4)?;
@@ -274,11 +287,11 @@ impl<S: Side> Rebuilt<'_, S> {
         Ok(Some(()))
     }
 
-    /// How many of the next `len` bytes of a copy lie before a pointer that is copied whole; 0 for none.
-    fn before_pointer(&self, old: u64, len: u64) -> u64 {
-        let Some(place) = old.checked_sub(self.base.start) else { return len };
-        let n = self.base.sites.partition_point(|site| u64::from(*site) < place);
-        self.base.sites.get(n).map_or(len, |site| (u64::from(*site) - place).min(len))
+    /// The next reference of the base that its tables name: how far behind `old` it is, and its form.
+    fn next_site(&self, old: u64) -> Option<(u64, Form)> {
+        let place = old.checked_sub(self.base.start)?;
+        let n = self.base.sites.partition_point(|site| site.place() < place);
+        self.base.sites.get(n).map(|site| (site.place() - place, site.form()))
     }
 }
 
@@ -305,12 +318,9 @@ impl<S: Side> Tape for Rebuilt<'_, S> {
     }
 
     fn operand(&mut self, len: u8) -> Result<(), S::Error> {
-        let wanted = u64::from(len);
-        let run = self.run();
-        // Only what is new, or copied, as a whole is four bytes wide.
-        let is_whole = matches!(run, Run::Insert(run) | Run::Copy { len: run, .. } if run >= wanted);
+        let is_whole = self.is_whole(len.into());
         let lane = if len == 4 && is_whole { Lane::Wide } else { Lane::Operand };
-        match run {
+        match self.run() {
             Run::Insert(_) if is_whole => self.insert(lane, len.into()),
             Run::Copy { old, len: run } if is_whole => self.copy(lane, old, len.into(), run),
             _ => (0..len).try_for_each(|_| self.byte(lane).map(drop)),
@@ -330,14 +340,32 @@ impl<S: Side> Tape for Rebuilt<'_, S> {
             let left = (end - self.at).min(PIECE_LEN as u64);
             match self.run() {
                 Run::Insert(run) => self.insert(Lane::Plain, run.min(left) as usize)?,
-                Run::Copy { old, len: run } => match self.before_pointer(old, run.min(left)) {
-                    0 if end - self.at >= 8 && self.predicted(Form::Pointer)?.is_some() => {}
-                    0 => self.copy(Lane::Plain, old, run.min(left).min(8) as usize, run)?,
-                    len => self.copy(Lane::Plain, old, len as usize, run)?,
-                },
+                Run::Copy { old, len: run } => {
+                    let len = run.min(left);
+                    match self.next_site(old) {
+                        Some((0, form)) => {
+                            let width = form.width() as u64;
+                            if end - self.at < width || self.predicted(form)?.is_none() {
+                                self.copy(Lane::Plain, old, len.min(width) as usize, run)?;
+                            }
+                        }
+                        Some((before, _)) => self.copy(Lane::Plain, old, len.min(before) as usize, run)?,
+                        None => self.copy(Lane::Plain, old, len as usize, run)?,
+                    }
+                }
             }
         }
         Ok(())
+    }
+
+    fn named(&mut self) -> Result<u32, S::Error> {
+        if let Run::Copy { old, .. } = self.run()
+            && let Some((0, form @ Form::FromImage)) = self.next_site(old)
+            && let Some(value) = self.predicted(form)?
+        {
+            return Ok(value as u32);
+        }
+        (0..4).try_fold(0, |value, n| Ok(value | u32::from(self.byte(Lane::Plain)?) << (8 * n)))
     }
 
     fn reference(&mut self, form: Form) -> Result<u64, S::Error> {
@@ -347,7 +375,10 @@ impl<S: Side> Tape for Rebuilt<'_, S> {
         if let Some(value) = self.new_reference(form)? {
             return Ok(value);
         }
-        let lane = form.lane();
+        let lane = match form {
+            Form::Short | Form::Based if self.is_whole(4) => Lane::Wide,
+            _ => form.lane(),
+        };
         (0..form.width()).try_fold(0, |value, n| Ok(value | u64::from(self.byte(lane)?) << (8 * n)))
     }
 }

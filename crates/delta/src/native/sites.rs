@@ -1,23 +1,50 @@
-//! The pointers of an old file that its relocations name.
+//! The references of an old file that its tables name: pointers by relocations, and what unwinding needs.
+
+mod exceptions;
 
 use super::layout::{Layout, Range, RangeKind, Space};
+use super::walk::Form;
 
-/// Most pointers that are remembered.
+/// Most references that are remembered.
 pub const SITES_MAX: usize = 4 << 20;
 
 /// Bytes of a table that are read at a time; whole entries of every table.
 const PIECE_LEN: u64 = 24 << 10;
 
-/// The places of the pointers in the old file that the tables of `layout` name, in order. `read` fills a buffer from a
-/// place of the old file.
+/// A reference of the old file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Site {
+    /// Twice its place, and one more where it is an offset.
+    packed: u32,
+}
+
+impl Site {
+    fn new(place: u64, is_offset: bool) -> Option<Self> {
+        let packed = u32::try_from(place << 1).ok()? | u32::from(is_offset);
+        Some(Self { packed })
+    }
+
+    /// Where it lies in the file.
+    pub fn place(self) -> u64 {
+        u64::from(self.packed >> 1)
+    }
+
+    /// What it says.
+    pub fn form(self) -> Form {
+        if self.packed & 1 == 1 { Form::FromImage } else { Form::Pointer }
+    }
+}
+
+/// The references in the old file that the tables of `layout` name, in order. `read` fills a buffer from a place of the old
+/// file.
 ///
 /// # Errors
 /// Whatever `read` answers.
-pub fn sites<E>(layout: &Layout, mut read: impl FnMut(u64, &mut [u8]) -> Result<(), E>) -> Result<Vec<u32>, E> {
+pub fn sites<E>(layout: &Layout, mut read: impl FnMut(u64, &mut [u8]) -> Result<(), E>) -> Result<Vec<Site>, E> {
     let mut found = Found {
         space: Space::new(layout.regions.iter().map(|region| region.old)),
         image_base: layout.image_base.0,
-        places: Vec::new(),
+        sites: Vec::new(),
     };
     for table in &layout.old_tables {
         let mut reader = Reader { read: &mut read, table: *table, piece: Vec::new(), at: 0 };
@@ -25,12 +52,13 @@ pub fn sites<E>(layout: &Layout, mut read: impl FnMut(u64, &mut [u8]) -> Result<
             RangeKind::Rela64 => found.rela(&mut reader)?,
             RangeKind::Relr64 => found.relr(&mut reader)?,
             RangeKind::BaseReloc => found.base_reloc(&mut reader)?,
+            RangeKind::Exceptions => exceptions::find(&mut found, reader)?,
             _ => {}
         }
     }
-    found.places.sort_unstable();
-    found.places.dedup();
-    Ok(found.places)
+    found.sites.sort_unstable();
+    found.sites.dedup();
+    Ok(found.sites)
 }
 
 /// A table, read from its beginning.
@@ -67,16 +95,18 @@ impl<E, R: FnMut(u64, &mut [u8]) -> Result<(), E>> Reader<'_, R> {
 struct Found {
     space: Space,
     image_base: u64,
-    places: Vec<u32>,
+    sites: Vec<Site>,
 }
 
 impl Found {
+    fn is_full(&self) -> bool {
+        self.sites.len() >= SITES_MAX
+    }
+
     fn add(&mut self, address: u64) {
         let place = self.space.place_of(address).and_then(|(_, place)| place);
-        if let Some(place) = place.and_then(|place| u32::try_from(place).ok())
-            && self.places.len() < SITES_MAX
-        {
-            self.places.push(place);
+        if !self.is_full() {
+            self.sites.extend(place.and_then(|place| Site::new(place, false)));
         }
     }
 

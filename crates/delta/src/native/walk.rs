@@ -4,7 +4,11 @@
 //! take it while it writes the file, and finds the references in inserted code as well. What it finds in a given file
 //! is part of format 1.
 
-use super::layout::{Range, RangeKind};
+mod pe;
+
+use pe::{InImage, Table};
+
+use super::layout::{Layout, RangeKind, Space};
 use super::x86;
 use crate::stream::Lane;
 
@@ -32,6 +36,13 @@ pub enum Form {
     FromRegion,
     /// Four bytes: the target's distance from the image's base; 0 for none.
     FromImage,
+    /// Four bytes: the same, and most often not far from another such distance.
+    Step {
+        /// That one.
+        before: u32,
+    },
+    /// Four bytes of an instruction: the same.
+    Based,
     /// Four bytes: how far in front of the reference the target lies.
     Back,
     /// Four bytes: the target's distance from another place of the file.
@@ -53,7 +64,7 @@ impl Form {
     /// Where its bytes are kept when it is not predicted.
     pub(crate) fn lane(self) -> Lane {
         match self {
-            Self::Call | Self::Jump | Self::Operand { .. } => Lane::Operand,
+            Self::Call | Self::Jump | Self::Operand { .. } | Self::Short | Self::Based => Lane::Operand,
             _ => Lane::Plain,
         }
     }
@@ -88,6 +99,12 @@ pub trait Tape {
     /// When they cannot be had.
     fn word(&mut self) -> Result<(), Self::Error>;
 
+    /// Takes the next four bytes, which are a reference if a table of the old file says so, and answers with them.
+    ///
+    /// # Errors
+    /// When they cannot be had.
+    fn named(&mut self) -> Result<u32, Self::Error>;
+
     /// Takes the next bytes, which are a reference, and answers with them as a number.
     ///
     /// # Errors
@@ -95,24 +112,32 @@ pub trait Tape {
     fn reference(&mut self, form: Form) -> Result<u64, Self::Error>;
 }
 
-/// Takes a file of `len` bytes whose `ranges` hold references.
+/// Takes a file of `len` bytes, the new one of a layout.
 ///
 /// # Errors
 /// Whatever the tape answers.
-pub fn walk<T: Tape>(ranges: &[Range], len: u64, tape: &mut T) -> Result<(), T::Error> {
+pub fn walk<T: Tape>(layout: &Layout, len: u64, tape: &mut T) -> Result<(), T::Error> {
+    let space = Space::new(layout.regions.iter().map(|region| region.new));
     let mut done = 0;
-    for range in ranges {
+    for range in &layout.ranges {
         tape.skip(range.offset - done)?;
         let mut part = Part { tape, offset: range.offset, left: range.len };
         match range.kind {
-            RangeKind::X86_64 => part.code(false)?,
-            RangeKind::X86_64Fixed => part.code(true)?,
+            RangeKind::X86_64 => part.code(Code::Relative)?,
+            RangeKind::X86_64Fixed => part.code(Code::Fixed)?,
             RangeKind::A64 => part.words()?,
+            RangeKind::X86_64Based => {
+                let image = InImage { space: &space, base: layout.image_base.1, begin: range.offset, end: range.end() };
+                part.based_code(&image)?;
+            }
             RangeKind::Rela64 => part.relocations()?,
             RangeKind::Sym64 => part.symbols()?,
             RangeKind::EhFrame => part.frames()?,
             RangeKind::EhFrameHdr => part.frame_index()?,
+            RangeKind::Guards => part.guards()?,
             RangeKind::Rva32 => part.row(Form::FromImage)?,
+            RangeKind::Exceptions => part.exceptions()?,
+            RangeKind::Unwind => part.unwind()?,
             RangeKind::Pointers | RangeKind::Relr64 => part.row(Form::Pointer)?,
             RangeKind::Chained => part.row(Form::Chained)?,
             RangeKind::Jumps => part.row(Form::From { anchor: range.offset })?,
@@ -207,30 +232,41 @@ impl<T: Tape> Part<'_, T> {
         Ok(())
     }
 
-    fn code(&mut self, is_fixed: bool) -> Result<(), T::Error> {
+    fn code(&mut self, code: Code) -> Result<(), T::Error> {
         while self.left > 0 {
-            let result = self.instruction(is_fixed);
+            let result = self.instruction(code).map(drop);
             Self::ended(result)?;
         }
         Ok(())
     }
 
-    fn instruction(&mut self, is_fixed: bool) -> Result<(), End<T::Error>> {
+    /// Takes an instruction, and answers with the table that it reads from, if it says where that is.
+    fn instruction(&mut self, code: Code) -> Result<Option<(u32, Table)>, End<T::Error>> {
         let operands = x86::measure(|| self.byte_of(Lane::Opcode))?;
+        let mut table = None;
         if operands.is_branch {
-            return self.reference(if operands.is_call { Form::Call } else { Form::Jump }).map(drop);
+            self.reference(if operands.is_call { Form::Call } else { Form::Jump })?;
+            return Ok(None);
         }
-        if operands.is_relative {
-            self.reference(Form::Operand { base: 4 + operands.immediate })?;
-        } else if is_fixed && operands.displacement == 4 {
+        match (code, operands.scale) {
+            _ if operands.is_relative => {
+                self.reference(Form::Operand { base: 4 + operands.immediate })?;
+            }
+            (Code::Fixed, _) if operands.displacement == 4 => {
+                self.reference(Form::Short)?;
+            }
+            (Code::Based, Some(scale)) if operands.displacement == 4 => {
+                let offset = self.reference(Form::Based)? as u32;
+                table = Table::of(scale).map(|table| (offset, table));
+            }
+            _ => self.operand(operands.displacement)?,
+        }
+        if code == Code::Fixed && operands.immediate == 4 {
             self.reference(Form::Short)?;
         } else {
-            self.operand(operands.displacement)?;
+            self.operand(operands.immediate)?;
         }
-        if is_fixed && operands.immediate == 4 {
-            return self.reference(Form::Short).map(drop);
-        }
-        self.operand(operands.immediate)
+        Ok(table)
     }
 
     /// `r_offset`, `r_info`, `r_addend`: the last is an address where the type says so.
@@ -374,6 +410,17 @@ impl<T: Tape> Part<'_, T> {
         while self.byte()? & 0x80 != 0 {}
         Ok(())
     }
+}
+
+/// How code says places.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Code {
+    /// By their distance only.
+    Relative,
+    /// By their addresses, too.
+    Fixed,
+    /// By their offsets from the image's base, too.
+    Based,
 }
 
 /// `DW_EH_PE_absptr`.

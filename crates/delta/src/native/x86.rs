@@ -19,6 +19,8 @@ pub struct Operands {
     pub is_branch: bool,
     /// Whether that branch is a call.
     pub is_call: bool,
+    /// With two registers and four bytes of displacement: the power of two that the second is multiplied by.
+    pub scale: Option<u8>,
 }
 
 /// What an opcode says of what follows it.
@@ -205,7 +207,9 @@ fn operands<E>(follow: Follow, prefixes: Prefixes, mut next: impl FnMut() -> Res
     }
     let modrm = next()?;
     let (mode, register, memory) = (modrm >> 6, modrm >> 3 & 7, modrm & 7);
-    let base = if mode < 3 && memory == 4 { next()? & 7 } else { memory };
+    let sib = if mode < 3 && memory == 4 { Some(next()?) } else { None };
+    let base = sib.unwrap_or(memory) & 7;
+    let scale = sib.filter(|sib| mode == 2 && sib >> 3 & 7 != 4).map(|sib| sib >> 6);
     let displacement = match (mode, base) {
         (1, _) => 1,
         (2, _) | (0, 5) => 4,
@@ -218,5 +222,5 @@ fn operands<E>(follow: Follow, prefixes: Prefixes, mut next: impl FnMut() -> Res
         Gz if register < 2 => prefixes.size(),
         _ => 0,
     };
-    Ok(Operands { displacement, is_relative: mode == 0 && memory == 5, immediate, ..Operands::default() })
+    Ok(Operands { displacement, is_relative: mode == 0 && memory == 5, immediate, scale, ..Operands::default() })
 }

@@ -21,6 +21,8 @@ pub(super) struct References {
     pub(super) calls: Vec<u8>,
     pub(super) jumps: Vec<u8>,
     pub(super) addresses: Vec<u8>,
+    /// How far new offsets in tables of functions are apart.
+    pub(super) steps: Vec<u8>,
     /// How many are as predicted before each that is not.
     pub(super) gaps: Vec<u8>,
     /// What is added to those.
@@ -34,6 +36,7 @@ impl References {
         match kind {
             Kind::Call => &mut self.calls,
             Kind::Jump => &mut self.jumps,
+            Kind::Step => &mut self.steps,
             _ => &mut self.addresses,
         }
     }

@@ -6,7 +6,7 @@ use object::{Endianness, elf::FileHeader64};
 use updraft_delta::native::layout::REGIONS_MAX;
 use updraft_delta::native::{Range, RangeKind, Span};
 
-use super::{Exe, Machine, tidied};
+use super::{Exe, Machine, jumps, tidied};
 
 /// A section, as far as it matters here.
 struct Section<'a> {
@@ -41,7 +41,7 @@ pub(super) fn recognise(bytes: &[u8]) -> Option<Exe> {
             let span = Span { offset, len, address, size };
             let name = std::str::from_utf8(table.section_name(endian, section).ok()?).ok()?;
             let is_good = is_inside && address < 1 << 62 && size < 1 << 62;
-            is_good.then_some(Section { name, kind, flags: section.sh_flags(endian).into(), span })
+            is_good.then_some(Section { name, kind, flags: section.sh_flags(endian), span })
         })
         .collect();
     let parts = sections.iter().filter(|section| section.is_in_memory()).take(REGIONS_MAX / 2);
@@ -54,6 +54,7 @@ pub(super) fn recognise(bytes: &[u8]) -> Option<Exe> {
         Some(Range { kind, offset: section.span.offset, len: section.span.len })
     };
     let ranges = tidied(sections.iter().filter_map(range).collect(), bytes.len() as u64);
+    let ranges = jumps::with_tables(bytes, &parts, 0, ranges);
     let is_table = |range: &&Range| matches!(range.kind, RangeKind::Rela64 | RangeKind::Relr64);
     let tables = ranges.iter().filter(is_table).copied().collect();
     Some(Exe { machine, parts, ranges, tables, image_base: 0 })

@@ -21,7 +21,7 @@ pub(crate) fn masked(bytes: &[u8], exe: &Exe) -> Vec<u8> {
     let layout = exe.layout_from(exe, 0);
     let map = Map::new(&layout, &[]);
     let mut record = Record { bytes, at: 0, map: &map, found: Vec::new(), pages: Pages::default() };
-    let Ok(()) = walk(&exe.ranges, bytes.len() as u64, &mut record);
+    let Ok(()) = walk(&layout, bytes.len() as u64, &mut record);
     let mut found = record.found;
     let read = |at: u64, buf: &mut [u8]| {
         buf.copy_from_slice(&bytes[at as usize..][..buf.len()]);
@@ -29,10 +29,10 @@ pub(crate) fn masked(bytes: &[u8], exe: &Exe) -> Vec<u8> {
     };
     let Ok(sites) = sites(&layout, read);
     found.extend(sites.into_iter().filter_map(|site| {
-        let at = site as usize;
-        let value = u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?);
-        let (_, place) = map.refers_to(Form::Pointer, at as u64, value)?;
-        Some(Reference { at, width: 8, bits: u64::MAX, place })
+        let (at, form) = (site.place() as usize, site.form());
+        let value = number(bytes.get(at..at + form.width())?);
+        let (_, place) = map.refers_to(form, at as u64, value)?;
+        Some(Reference { at, width: form.width(), bits: u64::MAX, place })
     }));
     labelled(bytes, &found)
 }
@@ -81,6 +81,10 @@ fn hash(bytes: &[u8]) -> u64 {
     })
 }
 
+fn number(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
 /// Takes the file and notes its references.
 struct Record<'a> {
     bytes: &'a [u8],
@@ -121,9 +125,14 @@ impl Tape for Record<'_> {
         Ok(())
     }
 
+    fn named(&mut self) -> Result<u32, Infallible> {
+        self.at += 4;
+        Ok(number(&self.bytes[self.at - 4..self.at]) as u32)
+    }
+
     fn reference(&mut self, form: Form) -> Result<u64, Infallible> {
         let (at, width) = (self.at, form.width());
-        let value = self.bytes[at..at + width].iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte));
+        let value = number(&self.bytes[at..at + width]);
         if let Some((_, place)) = self.map.refers_to(form, at as u64, value) {
             self.found.push(Reference { at, width, bits: u64::MAX, place });
         }
