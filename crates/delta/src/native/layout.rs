@@ -80,11 +80,13 @@ pub enum RangeKind {
     Guards = 15,
     /// Unwind information of a PE file, one behind the other.
     Unwind = 16,
+    /// The names of the symbols in the tables before it.
+    Strings = 17,
 }
 
 impl RangeKind {
     /// Every kind.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::X86_64,
         Self::X86_64Fixed,
         Self::Rela64,
@@ -102,6 +104,7 @@ impl RangeKind {
         Self::Exceptions,
         Self::Guards,
         Self::Unwind,
+        Self::Strings,
     ];
 }
 

@@ -163,16 +163,21 @@ struct Site {
 impl Site {
     fn old(map: &Map<'_>, form: Form, old: u64, new: u64) -> Option<Self> {
         let anchor = |anchor: u64| old.checked_sub(new.checked_sub(anchor)?);
-        Self::of(form, &map.old, old, anchor, map.layout.image_base.0, |region| map.layout.regions[region].old.address)
+        Self::of(form, &map.old, &map.new, old, anchor, map.layout.image_base.0, |region| {
+            map.layout.regions[region].old.address
+        })
     }
 
     fn new(map: &Map<'_>, form: Form, new: u64) -> Option<Self> {
-        Self::of(form, &map.new, new, Some, map.layout.image_base.1, |region| map.layout.regions[region].new.address)
+        Self::of(form, &map.new, &map.new, new, Some, map.layout.image_base.1, |region| {
+            map.layout.regions[region].new.address
+        })
     }
 
     fn of(
         form: Form,
         space: &Space,
+        names: &Space,
         place: u64,
         anchor: impl FnOnce(u64) -> Option<u64>,
         image_base: u64,
@@ -184,6 +189,7 @@ impl Site {
             Form::Operand { base } => space.address_of(place)?.0 + u64::from(base),
             Form::FromRegion => region(space.address_of(place)?.1),
             Form::FromImage | Form::Step { .. } | Form::Based | Form::Chained => image_base,
+            Form::Name { anchor } => region(names.address_of(anchor)?.1),
             Form::From { anchor: at } => space.address_of(anchor(at)?)?.0,
             Form::Pointer | Form::Short => 0,
         };
@@ -198,7 +204,9 @@ fn target(form: Form, site: &Site, value: u64) -> u64 {
         Form::Relative | Form::Call | Form::Jump | Form::Operand { .. } | Form::FromRegion | Form::From { .. } => {
             site.from.wrapping_add(signed)
         }
-        Form::FromImage | Form::Step { .. } | Form::Based => site.from.wrapping_add(u64::from(value as u32)),
+        Form::FromImage | Form::Name { .. } | Form::Step { .. } | Form::Based => {
+            site.from.wrapping_add(u64::from(value as u32))
+        }
         Form::Back => site.from.wrapping_sub(u64::from(value as u32)),
         Form::Short => u64::from(value as u32),
         Form::Chained => site.from.wrapping_add(value & CHAINED_MASK),

@@ -43,6 +43,11 @@ pub enum Form {
     },
     /// Four bytes of an instruction: the same.
     Based,
+    /// Four bytes: the target's distance from the beginning of the region that has a place of the file.
+    Name {
+        /// That place.
+        anchor: u64,
+    },
     /// Four bytes: how far in front of the reference the target lies.
     Back,
     /// Four bytes: the target's distance from another place of the file.
@@ -119,7 +124,7 @@ pub trait Tape {
 pub fn walk<T: Tape>(layout: &Layout, len: u64, tape: &mut T) -> Result<(), T::Error> {
     let space = Space::new(layout.regions.iter().map(|region| region.new));
     let mut done = 0;
-    for range in &layout.ranges {
+    for (n, range) in layout.ranges.iter().enumerate() {
         tape.skip(range.offset - done)?;
         let mut part = Part { tape, offset: range.offset, left: range.len };
         match range.kind {
@@ -131,7 +136,10 @@ pub fn walk<T: Tape>(layout: &Layout, len: u64, tape: &mut T) -> Result<(), T::E
                 part.based_code(&image)?;
             }
             RangeKind::Rela64 => part.relocations()?,
-            RangeKind::Sym64 => part.symbols()?,
+            RangeKind::Sym64 => {
+                let strings = layout.ranges[n..].iter().find(|range| range.kind == RangeKind::Strings);
+                part.symbols(strings.map(|range| range.offset))?;
+            }
             RangeKind::EhFrame => part.frames()?,
             RangeKind::EhFrameHdr => part.frame_index()?,
             RangeKind::Guards => part.guards()?,
@@ -141,7 +149,7 @@ pub fn walk<T: Tape>(layout: &Layout, len: u64, tape: &mut T) -> Result<(), T::E
             RangeKind::Pointers | RangeKind::Relr64 => part.row(Form::Pointer)?,
             RangeKind::Chained => part.row(Form::Chained)?,
             RangeKind::Jumps => part.row(Form::From { anchor: range.offset })?,
-            RangeKind::BaseReloc => {}
+            RangeKind::BaseReloc | RangeKind::Strings => {}
         }
         let rest = part.left;
         tape.skip(rest)?;
@@ -285,11 +293,16 @@ impl<T: Tape> Part<'_, T> {
         Ok(())
     }
 
-    /// `st_name`, `st_info`, `st_other`, `st_shndx`, `st_value`, `st_size`: the value is an address in a section.
-    fn symbols(&mut self) -> Result<(), T::Error> {
+    /// `st_name`, `st_info`, `st_other`, `st_shndx`, `st_value`, `st_size`: the name is a place in `strings`, the value an
+    /// address in a section.
+    fn symbols(&mut self, strings: Option<u64>) -> Result<(), T::Error> {
         while self.left >= 24 {
-            let result = self.number(8).and_then(|front| {
-                let section = front >> 48;
+            let name = match strings {
+                Some(anchor) => self.reference(Form::Name { anchor }),
+                None => self.number(4),
+            };
+            let result = name.and_then(|_| self.number(4)).and_then(|front| {
+                let section = front >> 16;
                 if section != 0 {
                     self.reference(Form::Pointer)?;
                     return self.skip(8).map_err(End::Tape);

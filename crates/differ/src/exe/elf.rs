@@ -8,6 +8,12 @@ use updraft_delta::native::{Range, RangeKind, Span};
 
 use super::{Exe, Machine, jumps, tidied};
 
+/// The names of all symbols. They have no address, but what symbols say of them is predicted as if they had one.
+const STRINGS: &str = ".strtab";
+
+/// Where those addresses begin: above all that there are.
+const STRINGS_AT: u64 = 1 << 61;
+
 /// A section, as far as it matters here.
 struct Section<'a> {
     name: &'a str,
@@ -37,10 +43,14 @@ pub(super) fn recognise(bytes: &[u8]) -> Option<Exe> {
             let kind = section.sh_type(endian);
             let (offset, len) = section.file_range(endian).unwrap_or_default();
             let is_inside = offset.checked_add(len).is_some_and(|end| end <= bytes.len() as u64);
-            let (address, size) = (section.sh_addr(endian), section.sh_size(endian).max(len));
-            let span = Span { offset, len, address, size };
             let name = std::str::from_utf8(table.section_name(endian, section).ok()?).ok()?;
-            let is_good = is_inside && address < 1 << 62 && size < 1 << 62;
+            let size = section.sh_size(endian).max(len);
+            let address = match section.sh_addr(endian) {
+                0 if kind == elf::SHT_STRTAB && name == STRINGS => STRINGS_AT + offset,
+                address => address,
+            };
+            let span = Span { offset, len, address, size };
+            let is_good = is_inside && (address < STRINGS_AT || name == STRINGS) && size < 1 << 62;
             is_good.then_some(Section { name, kind, flags: section.sh_flags(endian), span })
         })
         .collect();
@@ -63,7 +73,8 @@ pub(super) fn recognise(bytes: &[u8]) -> Option<Exe> {
 impl Section<'_> {
     fn is_in_memory(&self) -> bool {
         let is_threads_own = self.flags & u64::from(elf::SHF_TLS) != 0 && self.kind == elf::SHT_NOBITS;
-        self.flags & u64::from(elf::SHF_ALLOC) != 0 && self.span.address != 0 && !is_threads_own
+        let is_of_program = self.flags & u64::from(elf::SHF_ALLOC) != 0 || self.span.address >= STRINGS_AT;
+        is_of_program && self.span.address != 0 && !is_threads_own
     }
 
     fn holds(&self, code: RangeKind, is_fixed: bool) -> Option<RangeKind> {
@@ -73,6 +84,7 @@ impl Section<'_> {
             (elf::SHT_RELA, _) => Some(RangeKind::Rela64),
             (elf::SHT_RELR, _) => Some(RangeKind::Relr64),
             (elf::SHT_SYMTAB | elf::SHT_DYNSYM, _) => Some(RangeKind::Sym64),
+            (elf::SHT_STRTAB, STRINGS | ".dynstr") => Some(RangeKind::Strings),
             (_, ".eh_frame") => Some(RangeKind::EhFrame),
             (_, ".eh_frame_hdr") => Some(RangeKind::EhFrameHdr),
             _ if is_code => Some(code),
