@@ -229,7 +229,12 @@ impl<S: Side> Rebuilt<'_, S> {
         Ok(Some(value))
     }
 
-    /// The next reference, if it is new code's.
+    /// Whether a place of the old image lies in the layout's base.
+    fn is_of_base(&self, old: u64) -> bool {
+        (self.base.start..self.base.start + self.base.len).contains(&old)
+    }
+
+    /// The next reference, if it is new code's, or copied from another file.
     fn new_reference(&mut self, form: Form) -> Result<Option<u64>, S::Error> {
         let kind = match form {
             Form::Call => Kind::Call,
@@ -238,7 +243,14 @@ impl<S: Side> Rebuilt<'_, S> {
             Form::Step { .. } => Kind::Step,
             _ => return Ok(None),
         };
-        let Run::Insert(4..) = self.run() else { return Ok(None) };
+        let is_told = match self.run() {
+            Run::Insert(len) => len >= 4,
+            // Nobody knows where things of another file went.
+            Run::Copy { old, len } => len >= 4 && !self.is_of_base(old),
+        };
+        if !is_told {
+            return Ok(None);
+        }
         let from = match form {
             Form::Step { before } => u64::from(before.wrapping_neg()),
             _ => {
