@@ -45,7 +45,7 @@ fuzz_target!(|bytes: &[u8]| {
     let bases: Vec<&[u8]> = bases.iter().map(Vec::as_slice).collect();
     let bases: Vec<&dyn ReadAt> = bases.iter().map(|base| base as &dyn ReadAt).collect();
     let mut counted = Counted { claimed: header.new_len(), written: 0 };
-    if patch.apply(&bases, &mut counted).is_ok() {
+    if patch.apply(&bases, &mut Vec::new(), &mut counted).is_ok() {
         assert_eq!(counted.written, counted.claimed);
     }
     let _ = patch.survey();

@@ -5,18 +5,20 @@
 //! prediction.
 
 mod native;
+mod packed;
 
 use std::io;
 
 use crate::error::Error;
 use crate::header::{Header, Method, Output};
 use crate::limits::PIECE_LEN;
-use crate::old_image::OldImage;
-use crate::read_at::ReadAt;
+use crate::old_image::{self, OldImage};
+use crate::read_at::{ReadAt, Scratch};
 use crate::stream::{Kind, Lane};
 use crate::streams::{Streams, pieces};
 use crate::varint;
 use crate::words::{self, WORD_LEN_MAX, Words};
+use packed::Packed;
 
 /// Where outputs go, one after the other.
 pub trait Sink {
@@ -70,7 +72,8 @@ impl<'a> Patch<'a> {
         self.header.outputs.iter().enumerate().filter(move |(_, output)| output.group == group)
     }
 
-    /// Makes the outputs from `bases`, which are those that the header names, in its order.
+    /// Makes the outputs from `bases`, which are those that the header names, in its order. Archives among them are unpacked to the
+    /// end of `scratch`: [`Header::scratch_len`] bytes.
     ///
     /// Memory is bounded by constants: a dictionary for each stream of a group, and a piece of each; for executables also their
     /// instructions and what is known of their references.
@@ -78,20 +81,20 @@ impl<'a> Patch<'a> {
     /// # Errors
     /// When a base is not as long as the one that the patch was made from, something cannot be read or written, or the patch
     /// is damaged. A base of the right length and other content is not noticed here: compare what came out.
-    pub fn apply(&self, bases: &[&dyn ReadAt], sink: &mut dyn Sink) -> Result<(), Error> {
-        let old = OldImage::new(&self.header, bases)?;
+    pub fn apply(&self, bases: &[&dyn ReadAt], scratch: &mut dyn Scratch, sink: &mut dyn Sink) -> Result<(), Error> {
+        old_image::check(&self.header, bases)?;
+        let unpacked = old_image::unpacked(&self.header, bases, scratch)?;
+        let scratch: &dyn ReadAt = scratch;
+        let old = OldImage::new(&self.header, bases, &unpacked, scratch);
         for group in self.groups() {
             let (number, streams) = group?;
             let mut job = Job { old: &old, streams, words: None, at: 0, piece: vec![0; PIECE_LEN] };
             let method = self.header.groups[number].method;
             for (index, output) in self.outputs_of(number) {
-                let failed = |source| Error::Output { index, source };
-                sink.begin(index, output.len).map_err(failed)?;
-                let write = &mut |bytes: &[u8]| sink.write(bytes).map_err(failed);
-                match method {
-                    Method::Native => job.native(output.len, write)?,
-                    Method::Same | Method::Words => job.output(method, output.len, write)?,
-                }
+                sink.begin(index, output.len).map_err(|source| Error::Output { index, source })?;
+                let mut packed = Packed::new(index, output, sink)?;
+                job.make(method, output.image_len(), &mut |bytes| packed.write(bytes))?;
+                packed.finish()?;
             }
             job.streams.finish()?;
         }
@@ -114,6 +117,13 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
+    fn make(&mut self, method: Method, len: u64, write: &mut Write<'_>) -> Result<(), Error> {
+        match method {
+            Method::Native => self.native(len, write),
+            Method::Same | Method::Words => self.output(method, len, write),
+        }
+    }
+
     fn output(&mut self, method: Method, mut todo: u64, write: &mut Write<'_>) -> Result<(), Error> {
         while todo > 0 {
             let (insert, copy) = self.streams.instruction(&mut todo)?;

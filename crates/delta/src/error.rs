@@ -2,6 +2,8 @@
 
 use std::io;
 
+use crate::container;
+
 /// Why a patch cannot be read or applied. Whatever was written to the sink before is worth nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -42,6 +44,25 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// A base could not be unpacked.
+    #[error("base {index} cannot be unpacked: {source}")]
+    Unpack {
+        /// Its number.
+        index: u64,
+        /// Why.
+        source: container::Error,
+    },
+    /// An output could not be packed.
+    #[error("output {index} cannot be packed: {source}")]
+    Pack {
+        /// Its number.
+        index: usize,
+        /// Why.
+        source: container::Error,
+    },
+    /// What bases are unpacked to could not be kept.
+    #[error("scratch space cannot be used: {0}")]
+    Scratch(#[source] io::Error),
     /// An output could not be written.
     #[error("output {index} cannot be written: {source}")]
     Output {

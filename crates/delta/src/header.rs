@@ -6,15 +6,19 @@
 //! 12   8  length of the whole patch, little endian
 //! 20      32 bytes that name the bases together, 32 that name the outputs together
 //!         coder of the lists, their length decoded; the lists, coded, to the end of the header:
-//!           number of bases; for each: how many numbers are left out before it, its length
+//!           number of bases; for each: how many numbers are left out before it, its length, its image
 //!           number of groups; for each: its method, number of streams; for each: kind, coder, length decoded, length coded
-//!           number of outputs; for each: its group, its length
+//!           number of outputs; for each: its group, its length, its image
 //! ```
+//!
+//! An image is 0 for what is taken as it is, else the parameters of a container ([`crate::container::Params`]) and the length of
+//! its image.
 //!
 //! All numbers behind the names are varints ([`crate::varint`]). The coded streams follow in the order of the list.
 
 use std::io::Read;
 
+use crate::container::Params;
 use crate::error::Error;
 use crate::limits::{BASES_MAX, GROUPS_MAX, HEADER_LEN_MAX, IMAGE_LEN_MAX, LISTS_LEN_MAX, OUTPUTS_MAX};
 use crate::parts::{byte, image_len, list, name, number};
@@ -29,22 +33,49 @@ const FORMAT: u8 = 1;
 /// Bytes in front of the header proper.
 pub const PREFIX_LEN: usize = 20;
 
+/// A container, taken as what is in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// How it is unpacked, or packed.
+    pub params: Params,
+    /// How long its image is, in bytes.
+    pub len: u64,
+}
+
 /// A file that a patch reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Base {
     /// Its number among the files that `from` names.
     pub index: u64,
     /// Its length in bytes.
     pub len: u64,
+    /// What stands for it in the old image, if not its own bytes do.
+    pub image: Option<Image>,
+}
+
+impl Base {
+    /// How many bytes of the old image it has.
+    pub fn image_len(&self) -> u64 {
+        self.image.as_ref().map_or(self.len, |image| image.len)
+    }
 }
 
 /// A file that a patch makes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Output {
     /// The group whose streams it is made from.
     pub group: usize,
     /// Its length in bytes.
     pub len: u64,
+    /// What its instructions make and it is packed from, if they do not make itself.
+    pub image: Option<Image>,
+}
+
+impl Output {
+    /// How many bytes its instructions make.
+    pub fn image_len(&self) -> u64 {
+        self.image.as_ref().map_or(self.len, |image| image.len)
+    }
 }
 
 /// How the copies of an output are predicted.
@@ -135,6 +166,7 @@ impl Header {
         for base in &self.bases {
             varint::write(&mut out, base.index.checked_sub(next).expect("bases are in order"));
             varint::write(&mut out, base.len);
+            Image::encode(base.image.as_ref(), &mut out);
             next = base.index + 1;
         }
         varint::write(&mut out, self.groups.len() as u64);
@@ -147,6 +179,7 @@ impl Header {
         for output in &self.outputs {
             varint::write(&mut out, output.group as u64);
             varint::write(&mut out, output.len);
+            Image::encode(output.image.as_ref(), &mut out);
         }
         out
     }
@@ -193,14 +226,14 @@ impl Header {
             let index = next.checked_add(number(rest)?).filter(|index| *index < u64::MAX);
             let index = index.ok_or_else(|| Error::format("a base's number is too large"))?;
             next = index + 1;
-            Ok(Base { index, len: image_len(rest)? })
+            Ok(Base { index, len: image_len(rest)?, image: Image::decode(rest)? })
         })?;
         let groups = list(&mut rest, "groups", GROUPS_MAX, Group::decode)?;
         let outputs = list(&mut rest, "outputs", OUTPUTS_MAX, |rest| {
             let group = number(rest)?;
             let known = usize::try_from(group).ok().filter(|group| *group < groups.len());
             let group = known.ok_or_else(|| Error::format("an output belongs to a group that there is not"))?;
-            Ok(Output { group, len: image_len(rest)? })
+            Ok(Output { group, len: image_len(rest)?, image: Image::decode(rest)? })
         })?;
         if !rest.is_empty() {
             return Err(Error::format("something follows its lists"));
@@ -209,7 +242,13 @@ impl Header {
             return Err(Error::format("its first output does not come first"));
         }
         let header = Self { from, to, bases, groups, outputs };
-        for (what, len) in [("bytes in all bases", header.old_len()), ("bytes in all outputs", header.new_len())] {
+        let images = header.outputs.iter().fold(0, |sum: u64, output| sum.saturating_add(output.image_len()));
+        for (what, len) in [
+            ("bytes in all bases", header.old_len()),
+            ("bytes in all outputs", header.new_len()),
+            ("bytes in all old images", header.old_image_len()),
+            ("bytes in all new images", images),
+        ] {
             if len > IMAGE_LEN_MAX {
                 return Err(Error::Limit { what, found: len, max: IMAGE_LEN_MAX });
             }
@@ -227,9 +266,20 @@ impl Header {
         self.streams().fold(0, |sum, stream| sum.saturating_add(stream.coded))
     }
 
-    /// Length of the old image.
+    /// Length of all bases together.
     pub fn old_len(&self) -> u64 {
         self.bases.iter().fold(0, |sum, base| sum.saturating_add(base.len))
+    }
+
+    /// Length of the old image.
+    pub fn old_image_len(&self) -> u64 {
+        self.bases.iter().fold(0, |sum, base| sum.saturating_add(base.image_len()))
+    }
+
+    /// How many bytes of scratch space it takes to unpack bases.
+    pub fn scratch_len(&self) -> u64 {
+        let images = self.bases.iter().filter_map(|base| base.image.as_ref());
+        images.fold(0, |sum, image| sum.saturating_add(image.len))
     }
 
     /// Length of all outputs together.
@@ -255,6 +305,23 @@ pub fn parse_prefix(prefix: &[u8; PREFIX_LEN]) -> Result<(u64, u64), Error> {
     }
     let (_, total) = prefix.split_at(12);
     Ok((len, u64::from_le_bytes(total.try_into().expect("8 of 20 bytes"))))
+}
+
+impl Image {
+    fn encode(image: Option<&Self>, out: &mut Vec<u8>) {
+        let Some(Self { params, len }) = image else { return out.push(0) };
+        out.extend(params.encode());
+        varint::write(out, *len);
+    }
+
+    fn decode(rest: &mut &[u8]) -> Result<Option<Self>, Error> {
+        if rest.first() == Some(&0) {
+            byte(rest)?;
+            return Ok(None);
+        }
+        let params = Params::decode(rest).map_err(|e| Error::format(e.to_string()))?;
+        Ok(Some(Self { params, len: image_len(rest)? }))
+    }
 }
 
 impl Group {

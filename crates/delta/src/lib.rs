@@ -4,7 +4,7 @@
 //! networks: bases are numbered by whoever applies it, and named together by 32 bytes that mean something to him.
 //!
 //! This crate ships inside other people's apps, so it is small, and it opens nothing itself: bases are read through
-//! [`ReadAt`], outputs go to a [`Sink`]. It never trusts a patch. What a patch claims is bounded before anything is
+//! [`ReadAt`], archives are unpacked into a [`Scratch`], outputs go to a [`Sink`]. It never trusts a patch. What a patch claims is bounded before anything is
 //! allocated ([`limits`]), and what comes out is whatever the patch said: the caller compares it with a digest that
 //! he trusts.
 //!
@@ -34,6 +34,6 @@ pub mod zlib;
 
 pub use apply::{Patch, Sink};
 pub use error::Error;
-pub use header::{Base, Group, Header, Method, Output};
-pub use read_at::ReadAt;
+pub use header::{Base, Group, Header, Image, Method, Output};
+pub use read_at::{ReadAt, Scratch};
 pub use survey::Survey;

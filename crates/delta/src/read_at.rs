@@ -19,6 +19,29 @@ pub trait ReadAt {
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
 }
 
+/// Room for the images of bases that are unpacked: it grows at its end and is read anywhere.
+pub trait Scratch: ReadAt {
+    /// Writes `bytes` at the end.
+    ///
+    /// # Errors
+    /// When they cannot be kept.
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+}
+
+impl Scratch for Vec<u8> {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+/// A file that is open for reading and writing, and empty at first.
+impl Scratch for std::fs::File {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        io::Write::write_all(self, bytes)
+    }
+}
+
 impl ReadAt for [u8] {
     fn size(&self) -> io::Result<u64> {
         Ok(self.len() as u64)

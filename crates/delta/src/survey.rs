@@ -33,9 +33,9 @@ impl Patch<'_> {
             let is_native = self.header().groups[number].method == Method::Native;
             for (index, output) in self.outputs_of(number) {
                 surveys[index] = if is_native {
-                    shape(&mut streams, output.len)?
+                    shape(&mut streams, output.image_len())?
                 } else {
-                    survey(&mut streams, output.len, &mut piece)?
+                    survey(&mut streams, output.image_len(), &mut piece)?
                 };
             }
             if !is_native {

@@ -13,7 +13,7 @@ use std::ops::Range;
 
 use updraft_delta::container::member::Members;
 use updraft_delta::container::zip::{Listed, Packed, Zip};
-use updraft_delta::container::{Deflated, Error, Method, Packer, Params, gzip, unpack};
+use updraft_delta::container::{Deflated, Error, Kind, Method, Packer, Params, gzip, unpack};
 use updraft_delta::limits::PIECE_LEN;
 use updraft_delta::zlib::{crc32, is_stock};
 
@@ -51,7 +51,7 @@ pub fn recognise(container: &[u8], image_len_max: u64) -> Option<Unpacked> {
 
 /// The image of a container that is only read: nobody has to pack it again, so it does not matter how it was packed. Members that
 /// stayed as they are in one of `new` stay so here too, because that is what they are compared with.
-pub fn as_base(container: &[u8], new: &[Unpacked], image_len_max: u64) -> Option<Unpacked> {
+pub fn as_base(container: &[u8], new: &[&Unpacked], image_len_max: u64) -> Option<Unpacked> {
     let any = Deflated::usual(1);
     let is_raw = |member: Listed| new.iter().any(|new| new.raw.contains(&(member.crc, member.packed_len)));
     if is_gzip(container) {
@@ -77,6 +77,14 @@ pub fn as_base(container: &[u8], new: &[Unpacked], image_len_max: u64) -> Option
         })
     })?;
     unpacked(container, params, raw, image_len_max)
+}
+
+/// What `bytes` look like at first sight.
+pub(crate) fn kind(bytes: &[u8]) -> Option<Kind> {
+    if is_gzip(bytes) {
+        return Some(Kind::Gzip);
+    }
+    (is_stock() && Zip::read(&bytes).is_ok()).then_some(Kind::Zip)
 }
 
 fn is_gzip(container: &[u8]) -> bool {

@@ -13,6 +13,9 @@ use updraft_delta::native::{Layout, Range, Region, Span};
 
 pub(crate) use mask::masked;
 
+/// Where something lies in a file.
+type Place = std::ops::Range<usize>;
+
 /// What is compiled for what: only the same goes with the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Machine {
@@ -58,7 +61,7 @@ impl Exe {
     }
 
     /// Where what lies in `old` and in `self`, parts of one name paired.
-    pub(crate) fn layout_from(&self, old: &Self, base: usize) -> Layout {
+    pub(crate) fn layout_from(&self, old: &Self, new_range: Place, base: usize, old_range: Place) -> Layout {
         let mut news: Vec<Option<&(String, Span)>> = self.parts.iter().map(Some).collect();
         let mut regions = Vec::new();
         for (name, span) in &old.parts {
@@ -66,8 +69,11 @@ impl Exe {
             regions.push(Region { old: *span, new: twin.map(|(_, span)| *span).unwrap_or_default() });
         }
         regions.extend(news.into_iter().flatten().map(|(_, span)| Region { old: Span::default(), new: *span }));
+        let span = |range: Place| (range.start as u64, range.len() as u64);
         Layout {
+            new: span(new_range),
             base,
+            old: span(old_range),
             regions,
             image_base: (old.image_base, self.image_base),
             old_tables: old.tables.clone(),

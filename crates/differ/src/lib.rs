@@ -13,6 +13,7 @@
 pub mod container;
 mod encode;
 mod exe;
+mod file;
 mod image;
 mod make;
 mod matcher;

@@ -1,14 +1,13 @@
 //! From files to a patch: match, encode, and prove it by applying it.
 
-use std::borrow::Cow;
 use std::io;
 
 use updraft_delta::{Base, Header, Output, Patch, ReadAt, Sink};
 
 use crate::encode::{self, Encoded, Plain};
-use crate::exe::{self, Exe};
+use crate::file::{File, Unpacked};
 use crate::image::Image;
-use crate::matcher::{self, Copy, Costs};
+use crate::matcher::{self, Copy};
 use crate::suffix::{Index, TEXT_LEN_MAX};
 
 /// Why no patch was made.
@@ -45,11 +44,6 @@ pub struct Made {
     pub bases: Vec<usize>,
 }
 
-/// The costs that were best for executables, for text, and for anything else, of those that were measured.
-const NATIVE: Costs = Costs { instruction: 5, distance: 8, mismatch: 14 };
-const TEXT: Costs = Costs { instruction: 6, distance: 16, mismatch: 12 };
-const OTHER: Costs = Costs { instruction: 8, distance: 8, mismatch: 12 };
-
 /// A base that less than this is copied from is not named: whoever lacks it could not use the patch.
 const BASE_WORTH: usize = 64;
 
@@ -60,15 +54,24 @@ const BASE_WORTH: usize = 64;
 pub fn make(old: &[&[u8]], new: &[&[u8]], options: &Options) -> Result<Made, Error> {
     check_len("old files", old)?;
     check_len("new files", new)?;
-    let (olds, news) = (files(old), files(new));
-    let text = olds.iter().map(File::matched).collect::<Vec<_>>().concat();
-    let index = Index::new(&text);
-    let copies = matched_copies(&index, &news);
-    drop(index);
-    let plan = Plan::new(&olds, &news, &copies);
-    let made = plan.write(old, new, options);
+    let unpacked = Unpacked::of(new);
+    // What stays packed is like old ones that stay packed, what does not is not: where there is both, both is tried.
+    let is_mixed = unpacked.is_any() && !unpacked.is_all();
+    let made = tried(old, new, unpacked, options);
+    let plain = is_mixed.then(|| tried(old, new, Unpacked::none(new), options));
+    let made = plain.filter(|plain| plain.patch.len() < made.patch.len()).unwrap_or(made);
     prove(&made, old, new)?;
     Ok(made)
+}
+
+fn tried(old: &[&[u8]], new: &[&[u8]], unpacked: Unpacked, options: &Options) -> Made {
+    let (olds, news) = unpacked.files(old, new);
+    let text = olds.iter().map(File::matched).collect::<Vec<_>>().concat();
+    let index = Index::new(&text);
+    let copies = matched_copies(&index, &olds, &news);
+    drop(index);
+    let plan = Plan::new(&olds, &news, &copies);
+    plan.write(&olds, &news, options)
 }
 
 fn check_len(what: &'static str, files: &[&[u8]]) -> Result<(), Error> {
@@ -76,48 +79,22 @@ fn check_len(what: &'static str, files: &[&[u8]]) -> Result<(), Error> {
     if found > TEXT_LEN_MAX { Err(Error::TooLarge { what, found: found as u64 }) } else { Ok(()) }
 }
 
-/// How many bytes of a file are looked at to see whether it is text.
-const TEXT_LOOK: usize = 32 << 10;
-
-/// A file, and what it is.
-pub(crate) struct File<'a> {
-    pub(crate) bytes: &'a [u8],
-    pub(crate) exe: Option<Exe>,
-}
-
-fn files<'a>(files: &[&'a [u8]]) -> Vec<File<'a>> {
-    files.iter().map(|bytes| File { bytes, exe: exe::recognise(bytes) }).collect()
-}
-
-impl<'a> File<'a> {
-    /// What is compared with other files in its stead.
-    fn matched(&self) -> Cow<'a, [u8]> {
-        match &self.exe {
-            Some(exe) => Cow::Owned(exe::masked(self.bytes, exe)),
-            None => Cow::Borrowed(self.bytes),
-        }
-    }
-
-    /// Whether it looks like text.
-    pub(crate) fn is_text(&self) -> bool {
-        !self.bytes.is_empty() && !self.bytes[..self.bytes.len().min(TEXT_LOOK)].contains(&0)
-    }
-
-    fn costs(&self) -> Costs {
-        match self.exe {
-            Some(_) => NATIVE,
-            None if self.is_text() => TEXT,
-            None => OTHER,
-        }
-    }
-}
-
 /// The copies of each output.
-fn matched_copies(index: &Index<'_>, news: &[File<'_>]) -> Vec<Vec<Copy>> {
+fn matched_copies(index: &Index<'_>, olds: &[File<'_>], news: &[File<'_>]) -> Vec<Vec<Copy>> {
+    let image = Image::new(olds.iter().map(File::image).collect());
     let mut near = 0;
     let copies = news.iter().map(|new| {
-        let copies = matcher::copies(index, &new.matched(), new.costs(), near);
-        let copies = if new.exe.as_ref().is_some_and(Exe::has_words) { whole_words(copies) } else { copies };
+        let matched = new.matched();
+        let tried = new.costs().iter().map(|costs| matcher::copies(index, &matched, *costs, near));
+        let mut tried: Vec<Vec<Copy>> = tried.collect();
+        if let [.., cheap, dear] = tried.as_slice() {
+            tried.push(matcher::mixed(cheap, dear, matched.len()));
+        }
+        let copies = match tried.len() {
+            1 => tried.swap_remove(0),
+            _ => tried.into_iter().min_by_key(|copies| encode::estimate(&image, new, copies)).unwrap_or_default(),
+        };
+        let copies = if new.has_words() { whole_words(copies) } else { copies };
         near = copies.last().map_or(near, |copy| copy.old + copy.len);
         copies
     });
@@ -149,15 +126,20 @@ impl Plan {
         Self { bases, plain }
     }
 
-    fn write(self, old: &[&[u8]], new: &[&[u8]], options: &Options) -> Made {
+    fn write(self, olds: &[File<'_>], news: &[File<'_>], options: &Options) -> Made {
         let Encoded { groups, bytes } = self.plain.encode();
-        let outputs = new.iter().zip(&self.plain.group_of);
+        let base = |n: &usize| Base { index: *n as u64, len: olds[*n].len() as u64, image: olds[*n].to_unpack() };
+        let output = |(file, group): (&File<'_>, &usize)| Output {
+            group: *group,
+            len: file.len() as u64,
+            image: file.to_pack(),
+        };
         let header = Header {
             from: options.from,
             to: options.to,
-            bases: self.bases.iter().map(|n| Base { index: *n as u64, len: old[*n].len() as u64 }).collect(),
+            bases: self.bases.iter().map(base).collect(),
             groups,
-            outputs: outputs.map(|(file, group)| Output { group: *group, len: file.len() as u64 }).collect(),
+            outputs: news.iter().zip(&self.plain.group_of).map(output).collect(),
         };
         let mut patch = header.encode(encode::smallest);
         patch.extend(bytes);
@@ -167,7 +149,7 @@ impl Plan {
 
 /// Leaves out the files that nothing worth it is copied from, and moves the copies to where the others are then.
 fn only_what_is_read(olds: &[File<'_>], copies: &[Vec<Copy>]) -> (Vec<usize>, Vec<Vec<Copy>>) {
-    let image = Image::new(olds.iter().map(|file| file.bytes).collect());
+    let image = Image::new(olds.iter().map(File::image).collect());
     let mut read = vec![0; olds.len()];
     for copy in copies.iter().flatten() {
         image.split(*copy).for_each(|(file, part)| read[file] += part.len);
@@ -177,7 +159,7 @@ fn only_what_is_read(olds: &[File<'_>], copies: &[Vec<Copy>]) -> (Vec<usize>, Ve
     let mut moved = vec![None; olds.len()];
     for file in &bases {
         moved[*file] = Some(len);
-        len += olds[*file].bytes.len();
+        len += olds[*file].image().len();
     }
     let kept = copies.iter().map(|copies| {
         let parts = copies.iter().flat_map(|copy| image.split(*copy));
@@ -196,7 +178,7 @@ fn prove(made: &Made, old: &[&[u8]], new: &[&[u8]]) -> Result<(), Error> {
     let patch = Patch::open(&made.patch).map_err(unproven)?;
     let bases: Vec<&dyn ReadAt> = made.bases.iter().map(|n| &old[*n] as &dyn ReadAt).collect();
     let mut compare = Compare { new, made: 0, rest: &[] };
-    patch.apply(&bases, &mut compare).map_err(unproven)?;
+    patch.apply(&bases, &mut Vec::new(), &mut compare).map_err(unproven)?;
     if compare.rest.is_empty() && compare.made == new.len() {
         return Ok(());
     }

@@ -57,6 +57,40 @@ pub(crate) fn copies(index: &Index<'_>, new: &[u8], costs: Costs, near: usize) -
     }
 }
 
+/// Bytes of the new file for which one of two sets of copies is chosen.
+const WINDOW: usize = 8 << 10;
+
+/// `dear` copies where `cheap` ones make less than half of the new bytes, `cheap` ones elsewhere: what is mostly new is compressed
+/// better by itself than when it is cut into pieces.
+pub(crate) fn mixed(cheap: &[Copy], dear: &[Copy], len: usize) -> Vec<Copy> {
+    let mut copied = vec![0; len.div_ceil(WINDOW)];
+    cheap.iter().flat_map(windows).for_each(|(window, part)| copied[window] += part.len);
+    let is_new = |window: usize| copied[window] < WINDOW / 2;
+    let chosen = cheap.iter().flat_map(windows).filter(|(window, _)| !is_new(*window));
+    let chosen = chosen.chain(dear.iter().flat_map(windows).filter(|(window, _)| is_new(*window)));
+    let mut parts: Vec<Copy> = chosen.map(|(_, part)| part).collect();
+    parts.sort_by_key(|part| part.new);
+    let mut joined: Vec<Copy> = Vec::with_capacity(parts.len());
+    for part in parts {
+        match joined.last_mut() {
+            Some(last) if last.new + last.len == part.new && last.old + last.len == part.old => last.len += part.len,
+            _ => joined.push(part),
+        }
+    }
+    joined
+}
+
+/// A copy, cut where windows end, each part with its window.
+fn windows(copy: &Copy) -> impl Iterator<Item = (usize, Copy)> {
+    let mut rest = *copy;
+    std::iter::from_fn(move || {
+        let window = rest.new / WINDOW;
+        let part = Copy { len: rest.len.min((window + 1) * WINDOW - rest.new), ..rest };
+        rest = Copy { new: rest.new + part.len, old: rest.old + part.len, len: rest.len - part.len };
+        (part.len > 0).then_some((window, part))
+    })
+}
+
 /// A place of the new image and one of the old: where an alignment begins.
 #[derive(Debug, Clone, Copy)]
 struct Anchor {

@@ -48,7 +48,7 @@ pub(super) fn run(old: &Path, patch: &Path, output: &Path) -> anyhow::Result<Exi
 }
 
 fn must_fit(header: &Header, dir: &Path) -> anyhow::Result<()> {
-    let (needed, space) = (header.new_len(), Dir::open(dir)?.space());
+    let (needed, space) = (header.new_len().saturating_add(header.scratch_len()), Dir::open(dir)?.space());
     match space {
         Some(space) if space.available < needed => bail!(
             "{}: the patch makes {}, and {} are free; make room, or name an output elsewhere",
@@ -75,7 +75,7 @@ fn to_file(patch: &Patch<'_>, bases: &[&dyn ReadAt], old: &Path, to: (&Path, &Pa
         bail!("the patch makes {count} files; apply it to a directory");
     }
     let mut spool = Spool::new(parent, &|_| Ok(()))?;
-    patch.apply(bases, &mut spool)?;
+    patch.apply(bases, &mut tempfile::tempfile_in(parent)?, &mut spool)?;
     let file = spool.into_file();
     let (digest, len) = digest_of(file.path())?;
     must_be(digest, patch.header())?;
@@ -98,7 +98,7 @@ fn to_dir(
     }
     let check = |document: &Part<'_>| masked(document, old, header).map(drop).map_err(io::Error::other);
     let mut spool = Spool::new(parent, &check)?;
-    patch.apply(bases, &mut spool)?;
+    patch.apply(bases, &mut tempfile::tempfile_in(parent)?, &mut spool)?;
     let digests = spool.digests(header.outputs.len())?;
     let tree = masked(&spool.part(0)?, old, header)?.fill(&digests);
     must_be(tree.digest(), header)?;

@@ -90,9 +90,9 @@ fn a_patch_that_says_much_makes_nothing() {
     let header = Header {
         from: *Digest::of(&old).as_bytes(),
         to: [0; 32],
-        bases: vec![Base { index: 0, len: base }],
+        bases: vec![Base { index: 0, len: base, image: None }],
         groups: Vec::new(),
-        outputs: vec![Output { group: 0, len: huge }],
+        outputs: vec![Output { group: 0, len: huge, image: None }],
     };
     let mut seek = Vec::new();
     varint::write(&mut seek, 0);

@@ -157,7 +157,8 @@ fn fetch_and_apply(job: &Job<'_>) -> Result<Made, Stop> {
     let bases = Bases::find(job, patch.header())?;
     let bases: Vec<&dyn ReadAt> = bases.all().collect();
     let mut outputs = Outputs::new(job, patch.header());
-    match patch.apply(&bases, &mut outputs) {
+    let mut scratch = outputs::scratch(job.downloads)?;
+    match patch.apply(&bases, &mut scratch, &mut outputs) {
         Ok(()) => outputs.finish(),
         Err(error) => Err(outputs.stopped_by(error)),
     }
@@ -180,7 +181,7 @@ fn judge(job: &Job<'_>, header: &Header) -> Result<(), Refusal> {
         return Err(Refusal::bad(format!("it makes {made} bytes, and the release has {}", signed.bytes)));
     }
     judge_bases(job, header)?;
-    let needed = made.saturating_add(offer.bytes).saturating_add(SPACE_SLACK);
+    let needed = made.saturating_add(header.scratch_len()).saturating_add(offer.bytes).saturating_add(SPACE_SLACK);
     match job.downloads.space().map(|space| space.available) {
         // Whether another way needs less room is for that one to say.
         Some(available) if available < needed => {

@@ -3,8 +3,6 @@
 use super::{Job, Write};
 use crate::error::Error;
 use crate::limits::NATIVE_INSTRUCTIONS_MAX;
-use crate::native::rebuild::Base;
-use crate::native::sites::sites;
 use crate::native::{Copied, Layout, Side, a64, rebuild};
 use crate::old_image::OldImage;
 use crate::stream::{Kind, Lane};
@@ -14,12 +12,10 @@ impl Job<'_> {
     pub(super) fn native(&mut self, len: u64, write: &mut Write<'_>) -> Result<(), Error> {
         let old = self.old;
         let base_len = |base| old.base(base).map(|(_, len)| len);
-        let layout = Layout::read(self.streams.stream(Kind::Layout)?, len, base_len)?;
-        let (start, base_len) = old.base(layout.base).expect("the layout was read with it");
+        let layouts = Layout::read_all(self.streams.stream(Kind::Layout)?, len, base_len)?;
         let copies = self.copies(len)?;
-        let sites = sites(&layout, |at, buf| old.read(start + at, buf))?;
-        let base = Base { start, len: base_len, sites: &sites };
-        rebuild(&layout, &base, &copies, len, &mut Decoder { old, streams: &mut self.streams, write })
+        let start_of = |base| old.base(base).map(|(start, _)| start).expect("the layouts were read with it");
+        rebuild(&layouts, start_of, &copies, len, &mut Decoder { old, streams: &mut self.streams, write })
     }
 
     /// All instructions of an output of `todo` bytes.

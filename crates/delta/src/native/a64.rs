@@ -126,7 +126,9 @@ pub fn aimed(word: u32, address: u64, target: u64) -> u32 {
         }
         Some(Kind::Near) => with_split(word, target.wrapping_sub(address)),
         Some(Kind::Page) => with_split(word, (target / PAGE_LEN).wrapping_sub(address / PAGE_LEN)),
-        Some(Kind::InPage { scale, .. }) => word & !IN_PAGE_MASK | ((target % PAGE_LEN >> scale) as u32 & 0xfff) << 10,
+        Some(Kind::InPage { scale, .. }) => {
+            word & !IN_PAGE_MASK | (((target % PAGE_LEN) >> scale) as u32 & 0xfff) << 10
+        }
         None => word,
     }
 }
@@ -134,7 +136,7 @@ pub fn aimed(word: u32, address: u64, target: u64) -> u32 {
 /// The address that `word` refers to if it was expected to refer to `target` and is not what was expected.
 pub fn corrected(word: u32, address: u64, target: u64) -> u64 {
     match kind(word) {
-        Some(Kind::Page) => page_of(word, address) | target % PAGE_LEN,
+        Some(Kind::Page) => page_of(word, address) | (target % PAGE_LEN),
         Some(Kind::InPage { scale, .. }) => (target & !(PAGE_LEN - 1)).wrapping_add(place_in_page(word, scale)),
         _ => self::target(word, address, &Pages::default(), &[]).unwrap_or(target),
     }

@@ -8,6 +8,9 @@ use crate::varint;
 /// Longest executable that is predicted, in bytes: places in it are kept as 32 bits.
 pub const LEN_MAX: u64 = 2 << 30;
 
+/// Most executables in one output.
+pub const LAYOUTS_MAX: usize = 1_024;
+
 /// Most regions of an executable.
 pub const REGIONS_MAX: usize = 256;
 
@@ -129,8 +132,12 @@ impl Range {
 /// Where what lies in an old and a new executable.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Layout {
-    /// The base that copies are predicted against: its place in the header's list.
+    /// Where the executable begins in the output, or its image, and its length.
+    pub new: (u64, u64),
+    /// The base that its copies are predicted from: its place in the header's list.
     pub base: usize,
+    /// Where the old executable begins in the base, or its image, and its length.
+    pub old: (u64, u64),
     /// The parts of both files that have addresses.
     pub regions: Vec<Region>,
     /// The address that offsets of four bytes count from (`ImageBase` of a PE file), old and new.
@@ -142,10 +149,25 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// The bytes of a layout.
-    pub fn encode(&self) -> Vec<u8> {
+    /// The bytes of the layouts of one output, which are in order.
+    pub fn encode_all(layouts: &[Self]) -> Vec<u8> {
         let mut out = Vec::new();
-        varint::write(&mut out, self.base as u64);
+        varint::write(&mut out, layouts.len() as u64);
+        let mut done = 0;
+        for layout in layouts {
+            let (start, len) = layout.new;
+            varint::write(&mut out, start - done);
+            done = start + len;
+            out.extend(layout.encode());
+        }
+        out
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        for number in [self.new.1, self.base as u64, self.old.0, self.old.1] {
+            varint::write(&mut out, number);
+        }
         varint::write(&mut out, self.image_base.0);
         varint::write(&mut out, self.image_base.1);
         varint::write(&mut out, self.regions.len() as u64);
@@ -160,18 +182,34 @@ impl Layout {
         out
     }
 
-    /// Reads a layout of an old file of `old_len` bytes (by the number of its base) and a new one of `new_len`.
+    /// Reads the layouts of an output, or image, of `new_len` bytes. `base_len` tells the length of a base, or its image.
     ///
     /// # Errors
-    /// When it claims more than the limits allow, or something lies outside of its file or address space.
-    pub fn read(
+    /// When they claim more than the limits allow, or something lies outside of its file or address space.
+    pub fn read_all(
         input: &mut impl Read,
         new_len: u64,
-        old_len: impl FnOnce(usize) -> Option<u64>,
-    ) -> Result<Self, Error> {
-        let base = number(input)?;
-        let base = usize::try_from(base).map_err(|_| outside())?;
-        let old_len = old_len(base).ok_or_else(|| Error::format("a layout speaks of a base that there is not"))?;
+        base_len: impl Fn(usize) -> Option<u64>,
+    ) -> Result<Vec<Self>, Error> {
+        let mut done = 0_u64;
+        let mut ranges = RANGES_MAX;
+        list(input, "layouts", LAYOUTS_MAX, |input| {
+            let start = done.checked_add(number(input)?).ok_or_else(outside)?;
+            let len = number(input)?;
+            done = start.checked_add(len).filter(|end| *end <= new_len).ok_or_else(outside)?;
+            let layout = Self::read(input, (start, len), &base_len)?;
+            // All of them together have no more than one may have.
+            ranges = ranges.checked_sub(layout.ranges.len() + layout.old_tables.len()).ok_or_else(outside)?;
+            Ok(layout)
+        })
+    }
+
+    fn read(input: &mut impl Read, new: (u64, u64), base_len: impl Fn(usize) -> Option<u64>) -> Result<Self, Error> {
+        let base = usize::try_from(number(input)?).map_err(|_| outside())?;
+        let base_len = base_len(base).ok_or_else(|| Error::format("a layout speaks of a base that there is not"))?;
+        let old = (number(input)?, number(input)?);
+        let is_inside = old.0.checked_add(old.1).is_some_and(|end| end <= base_len);
+        let (new_len, old_len) = if is_inside { (new.1, old.1) } else { return Err(outside()) };
         if old_len.max(new_len) > LEN_MAX {
             let found = old_len.max(new_len);
             return Err(Error::Limit { what: "bytes in one executable", found, max: LEN_MAX });
@@ -184,7 +222,7 @@ impl Layout {
         })?;
         let old_tables = ranges(input, old_len)?;
         let ranges = ranges(input, new_len)?;
-        Ok(Self { base, regions, image_base, old_tables, ranges })
+        Ok(Self { new, base, old, regions, image_base, old_tables, ranges })
     }
 }
 

@@ -8,7 +8,7 @@ use std::iter;
 use super::a64::{self, Pages};
 use super::layout::Layout;
 use super::map::Map;
-use super::sites::Site;
+use super::sites::{Site, sites};
 use super::walk::{Form, Tape, walk};
 use crate::stream::{Kind, Lane};
 
@@ -75,38 +75,60 @@ pub trait Side {
 /// How many bytes are read, or written, at a time.
 const PIECE_LEN: usize = 64 << 10;
 
-/// An old executable: where it lies in the old image, and where its pointers lie in it.
-#[derive(Debug)]
-pub struct Base<'a> {
-    /// Where it begins in the old image.
-    pub start: u64,
-    /// How many bytes it has.
-    pub len: u64,
-    /// The references that its tables name, in order.
-    pub sites: &'a [Site],
-}
-
-/// Rebuilds a file of `len` bytes. `copies` are in its order and apart from each other.
+/// Rebuilds an output, or image, of `len` bytes. `layouts` and `copies` are in its order and apart from each other; `start_of`
+/// tells where a base begins in the old image.
 ///
 /// # Errors
 /// Whatever `side` answers.
 pub fn rebuild<S: Side>(
-    layout: &Layout,
-    base: &Base<'_>,
+    layouts: &[Layout],
+    start_of: impl Fn(usize) -> u64,
     copies: &[Copied],
     len: u64,
     side: &mut S,
 ) -> Result<(), S::Error> {
-    let is_own = |copy: &&Copied| copy.old >= base.start && copy.old + copy.len <= base.start + base.len;
-    let own: Vec<Copied> =
-        copies.iter().filter(is_own).map(|copy| Copied { old: copy.old - base.start, ..*copy }).collect();
+    let mut done = 0;
+    for layout in layouts {
+        let (start, own_len) = layout.new;
+        between(copies, done, start - done, side)?;
+        executable(layout, start_of(layout.base) + layout.old.0, copies, side)?;
+        done = start + own_len;
+    }
+    between(copies, done, len - done, side)
+}
+
+/// What is in no executable.
+fn between<S: Side>(copies: &[Copied], start: u64, len: u64, side: &mut S) -> Result<(), S::Error> {
+    let layout = Layout::default();
+    let base = Base { start: 0, len: 0, sites: Vec::new() };
+    let map = Map::new(&layout, &[]);
+    part(&layout, map, &base, copies, (start, len), side)
+}
+
+/// An executable whose old one begins at `start` in the old image.
+fn executable<S: Side>(layout: &Layout, start: u64, copies: &[Copied], side: &mut S) -> Result<(), S::Error> {
+    let sites = sites(layout, |at, buf| side.old(start + at, buf))?;
+    let base = Base { start, len: layout.old.1, sites };
+    let own: Vec<Copied> = copies.iter().filter_map(|copy| copy.within(layout.new, start, layout.old.1)).collect();
+    part(layout, Map::new(layout, &own), &base, copies, layout.new, side)
+}
+
+fn part<S: Side>(
+    layout: &Layout,
+    map: Map<'_>,
+    base: &Base,
+    copies: &[Copied],
+    (start, len): (u64, u64),
+    side: &mut S,
+) -> Result<(), S::Error> {
     let mut tape = Rebuilt {
         side,
-        map: Map::new(layout, &own),
+        map,
         base,
         copies,
-        n: 0,
-        at: 0,
+        n: copies.partition_point(|copy| copy.new + copy.len <= start),
+        start,
+        at: start,
         window: Window { at: 0, bytes: Vec::new() },
         out: Vec::with_capacity(PIECE_LEN * 2),
         pages: Pages::default(),
@@ -114,6 +136,27 @@ pub fn rebuild<S: Side>(
     };
     walk(layout, len, &mut tape)?;
     tape.side.write(&tape.out)
+}
+
+impl Copied {
+    /// The part of it that lies in an executable and is copied from its old one, counted from where each begins.
+    fn within(&self, (new, new_len): (u64, u64), old: u64, old_len: u64) -> Option<Self> {
+        let skip = new.saturating_sub(self.new).max(old.saturating_sub(self.old));
+        let len = self.len.checked_sub(skip)?;
+        let (place, from) = ((self.new + skip).checked_sub(new)?, (self.old + skip).checked_sub(old)?);
+        let len = len.min(new_len.checked_sub(place)?).min(old_len.checked_sub(from)?);
+        (len > 0).then_some(Self { new: place, old: from, len })
+    }
+}
+
+/// An old executable.
+struct Base {
+    /// Where it begins in the old image.
+    start: u64,
+    /// How many bytes it has.
+    len: u64,
+    /// The places of its pointers, in order.
+    sites: Vec<Site>,
 }
 
 /// A part of the old image that is in memory.
@@ -125,10 +168,12 @@ struct Window {
 struct Rebuilt<'a, S> {
     side: &'a mut S,
     map: Map<'a>,
-    base: &'a Base<'a>,
+    base: &'a Base,
     copies: &'a [Copied],
     /// The first of `copies` that does not end before `at`.
     n: usize,
+    /// Where this part begins.
+    start: u64,
     /// How many bytes are rebuilt.
     at: u64,
     window: Window,
@@ -218,7 +263,7 @@ impl<S: Side> Rebuilt<'_, S> {
         let Some((old, run)) = self.copied_from_base(width) else { return Ok(None) };
         let at = self.old(old, width, run)?;
         let before = number(&self.window.bytes[at..at + width]);
-        let (new, place) = (self.at, old - self.base.start);
+        let (new, place) = (self.at - self.start, old - self.base.start);
         let Some(predicted) = self.map.predict(form, place, before, new) else { return Ok(None) };
         let value = self.side.reference(predicted.value, width)?;
         if value != predicted.value {
@@ -254,7 +299,7 @@ impl<S: Side> Rebuilt<'_, S> {
         let from = match form {
             Form::Step { before } => u64::from(before.wrapping_neg()),
             _ => {
-                let Some(from) = self.map.origin(form, self.at) else { return Ok(None) };
+                let Some(from) = self.map.origin(form, self.at - self.start) else { return Ok(None) };
                 from
             }
         };
@@ -271,7 +316,7 @@ impl<S: Side> Rebuilt<'_, S> {
         let at = self.old(old, ahead, run)?;
         let (word, behind) = self.window.bytes[at..at + ahead].split_at(4);
         let word = number(word) as u32;
-        let Some((from, to)) = self.map.addresses(old - self.base.start, self.at) else { return Ok(None) };
+        let Some((from, to)) = self.map.addresses(old - self.base.start, self.at - self.start) else { return Ok(None) };
         if self.pages_of != self.n {
             (self.pages, self.pages_of) = (Pages::default(), self.n);
         }
@@ -292,7 +337,7 @@ impl<S: Side> Rebuilt<'_, S> {
     /// The next instruction of arm64, if it is copied from nowhere.
     fn inserted_word(&mut self) -> Result<Option<()>, S::Error> {
         let Run::Insert(4..) = self.run() else { return Ok(None) };
-        let Some(address) = self.map.address(self.at) else { return Ok(None) };
+        let Some(address) = self.map.address(self.at - self.start) else { return Ok(None) };
         let word = self.side.new_word(address)?;
         self.out.extend_from_slice(&word.to_le_bytes());
         self.took(4)?;

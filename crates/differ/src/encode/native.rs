@@ -3,15 +3,14 @@
 use std::convert::Infallible;
 
 use updraft_delta::limits::NATIVE_INSTRUCTIONS_MAX;
-use updraft_delta::native::rebuild::Base;
-use updraft_delta::native::sites::sites;
+use updraft_delta::native::layout::LAYOUTS_MAX;
 use updraft_delta::native::{Copied, Layout, Side, a64, rebuild};
 use updraft_delta::stream::{Kind, Lane};
 use updraft_delta::varint;
 
 use super::{PlainGroup, difference};
+use crate::file::{File, Part};
 use crate::image::Image;
-use crate::make::File;
 use crate::matcher::Copy;
 
 /// References, as streams.
@@ -42,40 +41,37 @@ impl References {
     }
 }
 
-/// How to predict `new`: from the executable that most of it is copied from.
-pub(super) fn layout(bases: &[&File<'_>], old: &Image<'_>, new: &File<'_>, copies: &[Copy]) -> Option<Layout> {
-    let exe = new.exe.as_ref()?;
-    let copied = |base: usize| -> usize {
-        let (start, len) = old.span(base);
-        copies.iter().filter(|copy| (start..start + len).contains(&copy.old)).map(|copy| copy.len).sum()
+/// How to predict the executables of `new`: each from the one that most of it is copied from.
+pub(super) fn layouts(bases: &[&File<'_>], old: &Image<'_>, new: &File<'_>, copies: &[Copy]) -> Vec<Layout> {
+    if copies.len() >= NATIVE_INSTRUCTIONS_MAX {
+        return Vec::new();
+    }
+    let known: Vec<(usize, &Part)> =
+        (0..bases.len()).flat_map(|base| bases[base].exes.iter().map(move |exe| (base, exe))).collect();
+    let layout = |part: &Part| {
+        let copied = |base: usize, from: &Part| -> usize {
+            let (start, _) = old.span(base);
+            let from = start + from.range.start..start + from.range.end;
+            let first = copies.partition_point(|copy| copy.new + copy.len <= part.range.start);
+            let own = copies[first..].iter().take_while(|copy| copy.new < part.range.end);
+            own.filter(|copy| from.contains(&copy.old)).map(|copy| copy.len).sum()
+        };
+        let like = known.iter().filter(|(_, old)| part.exe.is_like(&old.exe));
+        let (copied, base, from) =
+            like.map(|(base, from)| (copied(*base, from), *base, from)).max_by_key(|(n, ..)| *n)?;
+        (copied > 0).then(|| part.exe.layout_from(&from.exe, part.range.clone(), base, from.range.clone()))
     };
-    let is_like = |base: &usize| bases[*base].exe.as_ref().is_some_and(|old| exe.is_like(old));
-    let base = (0..bases.len()).filter(is_like).max_by_key(|base| copied(*base))?;
-    let is_worth_it = copied(base) > 0 && copies.len() < NATIVE_INSTRUCTIONS_MAX;
-    is_worth_it.then(|| exe.layout_from(bases[base].exe.as_ref().expect("it is like the new one"), base))
+    new.exes.iter().filter_map(layout).take(LAYOUTS_MAX).collect()
 }
 
 impl PlainGroup {
-    pub(super) fn rebuilt(
-        &mut self,
-        old: &Image<'_>,
-        layout: &Layout,
-        bases: &[&File<'_>],
-        new: &[u8],
-        copies: &[Copy],
-    ) {
-        self.layout.extend(layout.encode());
+    pub(super) fn rebuilt(&mut self, old: &Image<'_>, layouts: &[Layout], new: &[u8], copies: &[Copy]) {
+        self.layout.extend(Layout::encode_all(layouts));
         let copied = |copy: &Copy| Copied { new: copy.new as u64, old: copy.old as u64, len: copy.len as u64 };
         let copies: Vec<Copied> = copies.iter().map(copied).collect();
-        let bytes = bases[layout.base].bytes;
-        let Ok(sites) = sites(layout, |at, buf| {
-            buf.copy_from_slice(&bytes[at as usize..][..buf.len()]);
-            Ok::<(), Infallible>(())
-        });
-        let (start, len) = old.span(layout.base);
-        let base = Base { start: start as u64, len: len as u64, sites: &sites };
+        let start_of = |base| old.span(base).0 as u64;
         let mut encoder = Encoder { group: self, old, new, at: 0 };
-        let Ok(()) = rebuild(layout, &base, &copies, new.len() as u64, &mut encoder);
+        let Ok(()) = rebuild(layouts, start_of, &copies, new.len() as u64, &mut encoder);
     }
 }
 

@@ -18,7 +18,7 @@ const LABEL_LEN: usize = 24;
 
 /// `bytes` with every reference replaced by a label of what it refers to.
 pub(crate) fn masked(bytes: &[u8], exe: &Exe) -> Vec<u8> {
-    let layout = exe.layout_from(exe, 0);
+    let layout = exe.layout_from(exe, 0..bytes.len(), 0, 0..bytes.len());
     let map = Map::new(&layout, &[]);
     let mut record = Record { bytes, at: 0, map: &map, found: Vec::new(), pages: Pages::default() };
     let Ok(()) = walk(&layout, bytes.len() as u64, &mut record);

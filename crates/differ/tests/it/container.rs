@@ -63,7 +63,7 @@ proptest! {
             let base = as_base(&bytes, &[], ROOM).unwrap();
             let inflated = contents(&base);
             prop_assert!(inflated.iter().zip(&archive.members).all(|(content, member)| *content == member.content));
-            prop_assert!(as_base(&bytes, std::slice::from_ref(&unpacked), ROOM).unwrap().image == unpacked.image);
+            prop_assert!(as_base(&bytes, &[&unpacked], ROOM).unwrap().image == unpacked.image);
         }
     }
 

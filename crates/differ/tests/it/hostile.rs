@@ -60,9 +60,9 @@ fn by_hand(outputs: &[u64], streams: &[(Kind, &[u64])]) -> Vec<u8> {
     let header = Header {
         from: [0; 32],
         to: [0; 32],
-        bases: vec![Base { index: 3, len: 8 }],
+        bases: vec![Base { index: 3, len: 8, image: None }],
         groups: vec![Group { method: Method::Same, streams: coded.iter().map(stream).collect() }],
-        outputs: outputs.iter().map(|len| Output { group: 0, len: *len }).collect(),
+        outputs: outputs.iter().map(|len| Output { group: 0, len: *len, image: None }).collect(),
     };
     let mut patch = header.plain();
     coded.iter().for_each(|(_, bytes)| patch.extend_from_slice(bytes));
@@ -133,9 +133,9 @@ fn a_patch_that_says_much_in_few_bytes_is_explained_at_once() {
     let header = Header {
         from: [0; 32],
         to: [0; 32],
-        bases: vec![Base { index: 0, len: IMAGE_LEN_MAX }],
+        bases: vec![Base { index: 0, len: IMAGE_LEN_MAX, image: None }],
         groups: vec![],
-        outputs: vec![Output { group: 0, len: IMAGE_LEN_MAX }],
+        outputs: vec![Output { group: 0, len: IMAGE_LEN_MAX, image: None }],
     };
     let numbers = [(Kind::InsertLen, 0), (Kind::CopyLen, IMAGE_LEN_MAX), (Kind::Seek, 0)];
     let coded: Vec<Vec<u8>> = numbers
@@ -207,7 +207,7 @@ impl Sink for Full {
 fn a_file_that_shrinks_and_a_disk_that_is_full_are_named() {
     let copying = by_hand(&[4], &[(Kind::InsertLen, &[0]), (Kind::CopyLen, &[4]), (Kind::Seek, &[0])]);
     let patch = Patch::open(&copying).unwrap();
-    assert!(matches!(patch.apply(&[&Shrinking], &mut Full), Err(Error::Old { index: 3, .. })));
+    assert!(matches!(patch.apply(&[&Shrinking], &mut Vec::new(), &mut Full), Err(Error::Old { index: 3, .. })));
     let base = b"01234567".to_vec();
-    assert!(matches!(patch.apply(&[&base], &mut Full), Err(Error::Output { index: 0, .. })));
+    assert!(matches!(patch.apply(&[&base], &mut Vec::new(), &mut Full), Err(Error::Output { index: 0, .. })));
 }

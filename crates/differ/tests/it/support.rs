@@ -38,7 +38,7 @@ pub(crate) fn applied(patch: &[u8], old: &[Vec<u8>], bases: &[usize]) -> Result<
     let patch = Patch::open(&patch)?;
     let bases: Vec<&dyn ReadAt> = bases.iter().map(|n| &old[*n] as &dyn ReadAt).collect();
     let mut kept = Kept { files: vec![None; patch.header().outputs.len()], now: 0 };
-    patch.apply(&bases, &mut kept)?;
+    patch.apply(&bases, &mut Vec::new(), &mut kept)?;
     Ok(kept.files.into_iter().map(Option::unwrap).collect())
 }
 

@@ -17,6 +17,9 @@ use super::{Job, Made, Refusal, Stop};
 const PREFIX: &str = "patch.";
 const SUFFIX: &str = ".new";
 
+/// What archives are unpacked to; swept as the others are.
+const SCRATCH: &str = "patch.images.new";
+
 fn name(index: usize) -> String {
     format!("{PREFIX}{index}{SUFFIX}")
 }
@@ -29,6 +32,12 @@ pub(super) fn sweep(downloads: &Dir) -> Result<(), Stop> {
         }
     }
     Ok(())
+}
+
+/// A file for what archives are unpacked to. It goes with the next sweep, and when the patch is done.
+pub(super) fn scratch(downloads: &Dir) -> Result<File, Stop> {
+    downloads.create_file(SCRATCH.as_ref(), MODE)?;
+    Ok(downloads.open_rw(SCRATCH.as_ref())?)
 }
 
 /// Takes the outputs of a patch.
@@ -70,7 +79,7 @@ impl<'a> Outputs<'a> {
         use updraft_delta::Error as E;
         match (self.stop, error) {
             (Some(stop), _) => stop,
-            (None, error @ (E::Base { .. } | E::Old { .. } | E::Patch(_) | E::Output { .. })) => {
+            (None, error @ (E::Base { .. } | E::Old { .. } | E::Patch(_) | E::Scratch(_) | E::Output { .. })) => {
                 Refusal::not_now(error).into()
             }
             (None, error) => Refusal::bad(error).into(),
@@ -92,6 +101,7 @@ impl<'a> Outputs<'a> {
             self.job.place.fetcher.cancel().check()?;
             downloads.sync_at(name(index).as_ref())?;
         }
+        downloads.remove_file(SCRATCH.as_ref())?;
         for (digest, index) in digests.iter().zip(1..) {
             downloads.rename(name(index).as_ref(), downloads, digest.to_string().as_ref())?;
         }
