@@ -76,14 +76,14 @@ class Results:
         result = self.by.get((pair, tool))
         if result is None:
             return "-"
-        return "cut off" if "cut" in result else value(result)
+        return "cut off" if "cut" in result else "failed" if "failed" in result else value(result)
 
     def ratio(self, pair, tools):
         ours, best = self.size(pair, "updraft"), self.best(pair, tools)
         return ours / best if ours and best else None
 
     def versions(self, tool):
-        return sorted({result.get("source", result["key"]["tool"]) for (_, name), result in self.by.items() if name == tool})
+        return sorted({result["key"]["tool"] for (_, name), result in self.by.items() if name == tool})
 
 
 def sizes(rows, results, held_out):
@@ -140,9 +140,11 @@ def broken(rows, results):
             best = results.best(name, RULE)
             [winner] = [title for tool, title in PEERS if tool in RULE and results.size(name, tool) == best][:1]
             found.append(f"- **{name}**: {results.size(name, 'updraft'):,} bytes are {ratio - 1:.1%} more than the {best:,} of {winner}.")
+    found += [f"- **{name}**: no patch; {result['failed']}" for name in rows
+              if "failed" in (result := results.by.get((name, "updraft"), {}))]
     missing = [name for name in rows if results.ratio(name, RULE) is None]
     lines = ["The rule: no update is more than 2 % larger than the best of plain, zstd `--patch-from` (either way), bsdiff and",
-             f"HDiffPatch. It was looked at on {len(rows) - len(missing)} pairs of {len(rows)}, and broken on {len(found)}"
+             f"HDiffPatch. It was looked at on {len(rows) - len(missing)} pairs of {len(rows)}, and does not hold for {len(found)}"
              + (":" if found else ".")]
     return lines + ([""] if found else []) + found
 
@@ -157,11 +159,22 @@ def mean(rows, results, held_out):
     return f"Geometric mean of the last column: {product ** (1 / len(ratios)):.2f}." if ratios else ""
 
 
+def measured_from(rows, results):
+    """Which of our commits was measured, and on which pairs, where there are several."""
+    sources = {}
+    for name in rows:
+        if result := results.by.get((name, "updraft")):
+            sources.setdefault(result["source"], []).append(name)
+    if len(sources) < 2:
+        return "".join(sources) or "not measured"
+    return "; ".join(f"{source} ({', '.join(names)})" for source, names in sources.items())
+
+
 def section(rows, results):
     peers = ("bsdiff", "xdelta3", "zstd", "hdiffpatch")
     versions = "; ".join(version for tool in peers for version in results.versions(tool))
     text = INTRO.format(versions=versions, model=machine(), date=time.strftime("%Y-%m-%d"),
-                        ours="; ".join(results.versions("updraft")) or "not measured", minutes=meter.CPU_SECS_MAX // 60,
+                        ours=measured_from(rows, results), minutes=meter.CPU_SECS_MAX // 60,
                         floor=round(meter.floor() / 1e6))
     lines = [BEGIN, "", *text.splitlines(), "", "### Bytes that travel", ""]
     lines += [*sizes(rows, results, False), "", mean(rows, results, False), "", "Held out, so that general beats tuned:", ""]
