@@ -375,6 +375,9 @@ impl<S: Side> Tape for Rebuilt<'_, S> {
     }
 
     fn operand(&mut self, len: u8) -> Result<(), S::Error> {
+        if len == 0 {
+            return Ok(());
+        }
         let is_whole = self.is_whole(len.into());
         let lane = if len == 4 && is_whole { Lane::Wide } else { Lane::Operand };
         match self.run() {

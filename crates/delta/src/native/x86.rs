@@ -93,7 +93,7 @@ const TWO: [Follow; 256] = [
     Mb, Mb, Mb, Mb, M, M, M, N, M, M, N, N, M, M, M, M, // 70
     J, J, J, J, J, J, J, J, J, J, J, J, J, J, J, J, // 80
     M, M, M, M, M, M, M, M, M, M, M, M, M, M, M, M, // 90
-    N, N, N, M, Mb, M, N, N, N, N, N, M, Mb, M, M, M, // a0
+    N, N, N, M, Mb, M, R, R, N, N, N, M, Mb, M, M, M, // a0
     M, M, M, M, M, M, M, M, M, M, Mb, M, M, M, M, M, // b0
     M, M, Mb, M, Mb, Mb, Mb, M, N, N, N, N, N, N, N, N, // c0
     M, M, M, M, M, M, M, M, M, M, M, M, M, M, M, M, // d0

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
 
 mod container;
+mod executables;
 mod hostile;
 mod round_trip;
 mod support;
