@@ -15,6 +15,8 @@ RULE = ["plain", "zstd", "zstd-image", "bsdiff", "hdiffpatch"]
 SLACK = 1.02
 # What making and applying may cost: times the CPU of bsdiff, times the old files, seconds per 100 MB that change, MiB.
 LIMITS = {"of bsdiff's CPU": 1.2, "of the old files": 12, "s per 100 MB": 3, "MiB": 256}
+# Where less than this changes, nearly all of applying is copying the rest, which says nothing of a patch.
+CHANGED_MIN = 20_000_000
 
 INTRO = """## Updates: bytes, CPU and memory of a patch
 
@@ -45,8 +47,8 @@ as so many times the bytes of the old files (goal: {LIMITS["of the old files"]})
 APPLYING = f"""### Applying
 
 Updraft and HDiffPatch write the whole new tree, and check it; the others write the files that changed. The last columns
-are Updraft's seconds per 100 MB of files that change (goal for native code: {LIMITS["s per 100 MB"]}) and its memory
-(goal: {LIMITS["MiB"]} MiB).
+are Updraft's seconds per 100 MB of files that change, where that is {CHANGED_MIN / 1e6:.0f} MB at least (goal for native code:
+{LIMITS["s per 100 MB"]}), and its memory (goal: {LIMITS["MiB"]} MiB).
 """
 
 
@@ -114,7 +116,8 @@ def limits(results, pair, side):
     if side not in ours:
         return {}
     if side == "apply":
-        return {"s per 100 MB": ours[side]["cpu"] * 1e8 / ours["changed"], "MiB": ours[side]["bytes"] / 2**20}
+        found = {"s per 100 MB": ours[side]["cpu"] * 1e8 / ours["changed"]} if ours["changed"] >= CHANGED_MIN else {}
+        return found | {"MiB": ours[side]["bytes"] / 2**20}
     found = {"of bsdiff's CPU": ours[side]["cpu"] / peer[side]["cpu"]} if side in peer else {}
     return found | {"of the old files": ours[side]["bytes"] / ours["old"]}
 
