@@ -82,6 +82,10 @@ impl<'a> Streams<'a> {
     }
 
     pub(crate) fn read(&mut self, kind: Kind, buf: &mut [u8]) -> Result<(), Error> {
+        if buf.is_empty() {
+            // A stream that nothing is in is not there.
+            return Ok(());
+        }
         self.stream(kind)?.read_exact(buf).map_err(|e| damaged(kind, &e))
     }
 

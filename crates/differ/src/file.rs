@@ -29,6 +29,8 @@ const EXE_LEN_MIN: usize = 4 << 10;
 
 /// A file, and what is in it.
 pub(crate) struct File<'a> {
+    /// Its number among the files of its side.
+    pub(crate) number: usize,
     bytes: &'a [u8],
     /// What stands for it if it is a container.
     unpacked: Option<Container>,
@@ -82,15 +84,16 @@ impl Unpacked {
     pub(crate) fn files<'a>(self, old: &[&'a [u8]], new: &[&'a [u8]]) -> (Vec<File<'a>>, Vec<File<'a>>) {
         let mut room = TEXT_LEN_MAX - total(old).min(TEXT_LEN_MAX);
         let news: Vec<&Container> = self.of.iter().flatten().collect();
-        let old = old.iter().map(|bytes| {
+        let old = old.iter().enumerate().map(|(number, bytes)| {
             let kind = container::kind(bytes).filter(|kind| news.iter().any(|new| new.params.kind() == *kind));
             let unpacked = kind.and_then(|_| container::as_base(bytes, &news, (room + bytes.len()) as u64));
             let image_len = unpacked.as_ref().map_or(0, |unpacked| unpacked.image.len());
             room = room.saturating_sub(image_len.saturating_sub(bytes.len()));
-            File::new(bytes, unpacked)
+            File::new(number, bytes, unpacked)
         });
         let old = old.collect();
-        let new = new.iter().zip(self.of).map(|(bytes, unpacked)| File::new(bytes, unpacked)).collect();
+        let new = new.iter().zip(self.of).enumerate();
+        let new = new.map(|(number, (bytes, unpacked))| File::new(number, bytes, unpacked)).collect();
         (old, new)
     }
 }
@@ -100,7 +103,7 @@ fn total(files: &[&[u8]]) -> usize {
 }
 
 impl<'a> File<'a> {
-    fn new(bytes: &'a [u8], unpacked: Option<Container>) -> Self {
+    pub(crate) fn new(number: usize, bytes: &'a [u8], unpacked: Option<Container>) -> Self {
         let part = |image: &[u8], range: Range<usize>| {
             let exe = exe::recognise(&image[range.clone()])?;
             Some(Part { range, exe })
@@ -112,7 +115,7 @@ impl<'a> File<'a> {
                 ranges.filter(|range| range.len() >= EXE_LEN_MIN).filter_map(|range| part(image, range)).collect()
             }
         };
-        Self { bytes, unpacked, exes }
+        Self { number, bytes, unpacked, exes }
     }
 
     /// How long it is.
@@ -141,6 +144,11 @@ impl<'a> File<'a> {
     pub(crate) fn matched(&self) -> Cow<'_, [u8]> {
         if self.exes.is_empty() {
             return Cow::Borrowed(self.image());
+        }
+        if let [Part { range, exe }] = self.exes.as_slice()
+            && range.len() == self.image().len()
+        {
+            return Cow::Owned(exe::masked(self.image(), exe));
         }
         let mut matched = self.image().to_vec();
         for Part { range, exe } in &self.exes {

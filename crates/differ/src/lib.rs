@@ -4,6 +4,7 @@
 //! shipped inside somebody's app.
 //!
 //! - `suffix`: every place of the old image, sorted, so that the longest match is found;
+//! - `relevant`: which old files have anything in common with new ones;
 //! - `matcher`: which of them to copy from;
 //! - `exe`: where code and tables lie in executables, and what they look like without their references;
 //! - `encode`: instructions as streams, compressed in the way that is smallest;
@@ -17,6 +18,7 @@ mod file;
 mod image;
 mod make;
 mod matcher;
+mod relevant;
 mod suffix;
 
 pub use make::{Error, Made, Options, make};

@@ -8,6 +8,7 @@ use crate::encode::{self, Encoded, Plain};
 use crate::file::{File, Unpacked};
 use crate::image::Image;
 use crate::matcher::{self, Copy};
+use crate::relevant::keep_relevant;
 use crate::suffix::{Index, TEXT_LEN_MAX};
 
 /// Why no patch was made.
@@ -52,30 +53,32 @@ const BASE_WORTH: usize = 64;
 /// # Errors
 /// When there is too much of either.
 pub fn make(old: &[&[u8]], new: &[&[u8]], options: &Options) -> Result<Made, Error> {
-    check_len("old files", old)?;
-    check_len("new files", new)?;
     let unpacked = Unpacked::of(new);
     // What stays packed is like old ones that stay packed, what does not is not: where there is both, both is tried.
     let is_mixed = unpacked.is_any() && !unpacked.is_all();
-    let made = tried(old, new, unpacked, options);
-    let plain = is_mixed.then(|| tried(old, new, Unpacked::none(new), options));
+    let made = tried(old, new, unpacked, options)?;
+    let plain = is_mixed.then(|| tried(old, new, Unpacked::none(new), options)).transpose()?;
     let made = plain.filter(|plain| plain.patch.len() < made.patch.len()).unwrap_or(made);
     prove(&made, old, new)?;
     Ok(made)
 }
 
-fn tried(old: &[&[u8]], new: &[&[u8]], unpacked: Unpacked, options: &Options) -> Made {
-    let (olds, news) = unpacked.files(old, new);
-    let text = olds.iter().map(File::matched).collect::<Vec<_>>().concat();
+fn tried(old: &[&[u8]], new: &[&[u8]], unpacked: Unpacked, options: &Options) -> Result<Made, Error> {
+    let (mut olds, news) = unpacked.files(old, new);
+    keep_relevant(&mut olds, &news);
+    check_len("old files", olds.iter().map(File::image))?;
+    check_len("new files", news.iter().map(File::image))?;
+    let mut text = Vec::with_capacity(olds.iter().map(|file| file.image().len()).sum());
+    olds.iter().for_each(|file| text.extend_from_slice(&file.matched()));
     let index = Index::new(&text);
     let copies = matched_copies(&index, &olds, &news);
     drop(index);
     let plan = Plan::new(&olds, &news, &copies);
-    plan.write(&olds, &news, options)
+    Ok(plan.write(&olds, &news, options))
 }
 
-fn check_len(what: &'static str, files: &[&[u8]]) -> Result<(), Error> {
-    let found: usize = files.iter().map(|file| file.len()).sum();
+fn check_len<'f>(what: &'static str, files: impl Iterator<Item = &'f [u8]>) -> Result<(), Error> {
+    let found: usize = files.map(<[u8]>::len).sum();
     if found > TEXT_LEN_MAX { Err(Error::TooLarge { what, found: found as u64 }) } else { Ok(()) }
 }
 
@@ -128,7 +131,10 @@ impl Plan {
 
     fn write(self, olds: &[File<'_>], news: &[File<'_>], options: &Options) -> Made {
         let Encoded { groups, bytes } = self.plain.encode();
-        let base = |n: &usize| Base { index: *n as u64, len: olds[*n].len() as u64, image: olds[*n].to_unpack() };
+        let base = |n: &usize| {
+            let old = &olds[*n];
+            Base { index: old.number as u64, len: old.len() as u64, image: old.to_unpack() }
+        };
         let output = |(file, group): (&File<'_>, &usize)| Output {
             group: *group,
             len: file.len() as u64,
@@ -143,7 +149,7 @@ impl Plan {
         };
         let mut patch = header.encode(encode::smallest);
         patch.extend(bytes);
-        Made { patch, bases: self.bases }
+        Made { patch, bases: self.bases.iter().map(|n| olds[*n].number).collect() }
     }
 }
 

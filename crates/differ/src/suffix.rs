@@ -7,7 +7,7 @@ use libsais::SuffixArrayConstruction;
 pub const TEXT_LEN_MAX: usize = i32::MAX as usize;
 
 /// From this length on, places are found by their first three bytes instead of two: the table takes 64 MiB.
-const WIDE_FROM: usize = 8 << 20;
+const WIDE_FROM: usize = 48 << 20;
 
 /// How many bytes of a match are looked at: what matches longer is followed byte by byte anyhow, and nobody should compare
 /// megabytes at every place of a text that repeats itself.

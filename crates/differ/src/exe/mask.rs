@@ -32,41 +32,55 @@ pub(crate) fn masked(bytes: &[u8], exe: &Exe) -> Vec<u8> {
         let (at, form) = (site.place() as usize, site.form());
         let value = number(bytes.get(at..at + form.width())?);
         let (_, place) = map.refers_to(form, at as u64, value)?;
-        Some(Reference { at, width: form.width(), bits: u64::MAX, place })
+        Some(Reference::new(at, form.width(), u32::MAX, place))
     }));
     labelled(bytes, &found)
 }
 
+/// A reference that was found; there are millions, so it is small. Executables are shorter than 4 GiB.
 struct Reference {
-    at: usize,
-    width: usize,
-    /// Which bits of it say what it refers to.
-    bits: u64,
-    /// Where in the file its target lies.
-    place: Option<u64>,
+    at: u32,
+    /// Where in the file its target lies; [`NOWHERE`] for one that has only an address.
+    place: u32,
+    /// Which bits of it say what it refers to; all of one of eight bytes.
+    bits: u32,
+    is_wide: bool,
 }
+
+/// No place of an executable.
+const NOWHERE: u32 = u32::MAX;
 
 fn labelled(bytes: &[u8], found: &[Reference]) -> Vec<u8> {
     let mut blank = bytes.to_vec();
     found.iter().for_each(|reference| reference.replace(&mut blank, 0));
     let mut out = blank.clone();
     for reference in found {
-        let label = reference.place.map_or(LABEL_OF_NOTHING, |place| {
-            let from = (place as usize).min(blank.len());
-            hash(&blank[from..(from + LABEL_LEN).min(blank.len())])
-        });
+        let from = (reference.place as usize).min(blank.len());
+        let label = match reference.place {
+            NOWHERE => LABEL_OF_NOTHING,
+            _ => hash(&blank[from..(from + LABEL_LEN).min(blank.len())]),
+        };
         reference.replace(&mut out, label);
     }
     out
 }
 
 impl Reference {
+    fn new(at: usize, width: usize, bits: u32, place: Option<u64>) -> Self {
+        let place = place.map_or(NOWHERE, |place| place as u32);
+        Self { at: at as u32, place, bits, is_wide: width == 8 }
+    }
+
     /// Puts `label` into its bits.
     fn replace(&self, bytes: &mut [u8], label: u64) {
-        let bytes = &mut bytes[self.at..][..self.width];
-        let was = bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte));
-        let is = was & !self.bits | label & self.bits;
-        bytes.copy_from_slice(&is.to_le_bytes()[..self.width]);
+        let at = self.at as usize;
+        if self.is_wide {
+            bytes[at..at + 8].copy_from_slice(&label.to_le_bytes());
+            return;
+        }
+        let bytes = &mut bytes[at..at + 4];
+        let is = number(bytes) as u32 & !self.bits | label as u32 & self.bits;
+        bytes.copy_from_slice(&is.to_le_bytes());
     }
 }
 
@@ -120,7 +134,7 @@ impl Tape for Record<'_> {
         let target = a64::target(word, address, &self.pages, &self.bytes[self.at..end]);
         self.pages.note(word, address);
         if let Some(place) = target.and_then(|target| self.map.place_of(target)) {
-            self.found.push(Reference { at, width: 4, bits: a64::bits(word).into(), place });
+            self.found.push(Reference::new(at, 4, a64::bits(word), place));
         }
         Ok(())
     }
@@ -134,7 +148,7 @@ impl Tape for Record<'_> {
         let (at, width) = (self.at, form.width());
         let value = number(&self.bytes[at..at + width]);
         if let Some((_, place)) = self.map.refers_to(form, at as u64, value) {
-            self.found.push(Reference { at, width, bits: u64::MAX, place });
+            self.found.push(Reference::new(at, width, u32::MAX, place));
         }
         self.at += width;
         Ok(value)
