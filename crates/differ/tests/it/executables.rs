@@ -1,7 +1,7 @@
 //! Executables that were changed in every way, also ones that no linker makes: what a patch makes of them is always equal.
 
-mod elf;
-mod pe;
+pub(crate) mod elf;
+pub(crate) mod pe;
 
 use proptest::prelude::*;
 use updraft_delta::{Header, Method};

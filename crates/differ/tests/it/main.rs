@@ -3,6 +3,7 @@
 
 mod container;
 mod executables;
+mod golden;
 mod hostile;
 mod round_trip;
 mod support;

@@ -5,7 +5,7 @@ use super::functions;
 type Section<'a> = (u32, u32, u64, u64, &'a [u8], u64);
 
 /// With code, pointers that relocations name, and symbols.
-pub(super) fn build(lens: &[usize]) -> Vec<u8> {
+pub(crate) fn build(lens: &[usize]) -> Vec<u8> {
     const CODE: u64 = 0x1000;
     let (starts, code) = functions(lens, CODE as u32);
     let after = |at: u64, len: usize| (at + len as u64).next_multiple_of(16);

@@ -5,7 +5,7 @@ use super::{functions, put};
 const IMAGE_BASE: u64 = 0x1_8000_0000;
 
 /// With code, unwind information, `.pdata`, and pointers that `.reloc` names.
-pub(super) fn build(lens: &[usize]) -> Vec<u8> {
+pub(crate) fn build(lens: &[usize]) -> Vec<u8> {
     const HEADERS: usize = 0x400;
     let (starts, code) = functions(lens, 0x1000);
     let (mut infos, mut exceptions, mut pointers, mut relocations) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
