@@ -78,8 +78,8 @@ fn what_cannot_be_done_is_said_and_nothing_is_written() {
 #[test]
 fn a_patch_that_says_much_makes_nothing() {
     use updraft_core::digest::Digest;
-    use updraft_delta::stream::{Coder, Kind, Stream};
     use updraft_delta::header::{Group, Method};
+    use updraft_delta::stream::{Coder, Kind, Stream};
     use updraft_delta::{Base, Header, Output, varint};
 
     let scene = scene();

@@ -21,9 +21,7 @@ use updraft_core::release::{Release, ReleaseName};
 use updraft_core::signed::Envelope;
 use updraft_core::tree::Tree;
 use updraft_core::tree::stored::{Encoding, unpack};
-use updraft_core::trust::{
-    Meta, MetadataFile, Role, Root, Snapshot, TargetFile, Targets, TimestampMeta,
-};
+use updraft_core::trust::{Meta, MetadataFile, Role, Root, Snapshot, TargetFile, Targets, TimestampMeta};
 use updraft_publisher::{Remote, RemoteError};
 use updraft_testkit::{MemoryCache, clock, keys};
 

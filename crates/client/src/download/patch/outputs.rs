@@ -62,7 +62,11 @@ pub(super) struct Outputs<'a> {
 enum Current {
     Document,
     /// Boxed: a hasher is large.
-    File { index: usize, file: File, hasher: Box<Hasher> },
+    File {
+        index: usize,
+        file: File,
+        hasher: Box<Hasher>,
+    },
 }
 
 impl<'a> Outputs<'a> {
