@@ -61,6 +61,16 @@ pub enum Error {
     Zlib(#[source] io::Error),
 }
 
+impl Error {
+    /// As what a closure that writes can answer with; [`old_image`](crate::apply) tells a limit from a disk by its kind.
+    fn into_io(self) -> io::Error {
+        match self {
+            Self::Write(error) => error,
+            other => io::Error::new(io::ErrorKind::InvalidData, other),
+        }
+    }
+}
+
 /// What an image turned out to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unpacked {

@@ -19,8 +19,12 @@
 use std::io::Read;
 
 use crate::container::Params;
+use crate::container::params::ROWS_MAX;
 use crate::error::Error;
-use crate::limits::{BASES_MAX, GROUPS_MAX, HEADER_LEN_MAX, IMAGE_LEN_MAX, LISTS_LEN_MAX, OUTPUTS_MAX};
+use crate::limits::{
+    BASES_MAX, DICTIONARIES_LEN_MAX, GROUPS_MAX, HEADER_LEN_MAX, IMAGE_LEN_MAX, LISTS_LEN_MAX, OUTPUTS_MAX,
+    container_image_len_max,
+};
 use crate::parts::{byte, image_len, list, name, number};
 use crate::read_at::ReadAt;
 use crate::stream::{Coder, KINDS_END, Kind, Reader, Stream};
@@ -221,19 +225,26 @@ impl Header {
         }
         let lists = decoded(coder, len, rest)?;
         let mut rest = lists.as_slice();
+        // Containers share what one may have.
+        let mut rows = ROWS_MAX;
         let mut next = 0_u64;
         let bases = list(&mut rest, "bases", BASES_MAX, |rest| {
             let index = next.checked_add(number(rest)?).filter(|index| *index < u64::MAX);
             let index = index.ok_or_else(|| Error::format("a base's number is too large"))?;
             next = index + 1;
-            Ok(Base { index, len: image_len(rest)?, image: Image::decode(rest)? })
+            let len = image_len(rest)?;
+            if len == 0 {
+                return Err(Error::format("it has a base that is empty"));
+            }
+            Ok(Base { index, len, image: Image::decode(rest, len, &mut rows)? })
         })?;
         let groups = list(&mut rest, "groups", GROUPS_MAX, Group::decode)?;
         let outputs = list(&mut rest, "outputs", OUTPUTS_MAX, |rest| {
             let group = number(rest)?;
             let known = usize::try_from(group).ok().filter(|group| *group < groups.len());
             let group = known.ok_or_else(|| Error::format("an output belongs to a group that there is not"))?;
-            Ok(Output { group, len: image_len(rest)?, image: Image::decode(rest)? })
+            let len = image_len(rest)?;
+            Ok(Output { group, len, image: Image::decode(rest, len, &mut rows)? })
         })?;
         if !rest.is_empty() {
             return Err(Error::format("something follows its lists"));
@@ -314,13 +325,18 @@ impl Image {
         varint::write(out, *len);
     }
 
-    fn decode(rest: &mut &[u8]) -> Result<Option<Self>, Error> {
+    /// The image of a container of `container_len` bytes.
+    fn decode(rest: &mut &[u8], container_len: u64, rows: &mut usize) -> Result<Option<Self>, Error> {
         if rest.first() == Some(&0) {
             byte(rest)?;
             return Ok(None);
         }
-        let params = Params::decode(rest).map_err(|e| Error::format(e.to_string()))?;
-        Ok(Some(Self { params, len: image_len(rest)? }))
+        let params = Params::decode_within(rest, rows).map_err(|e| Error::format(e.to_string()))?;
+        let (found, max) = (image_len(rest)?, container_image_len_max(container_len));
+        if found > max {
+            return Err(Error::Limit { what: "bytes in the image of a container", found, max });
+        }
+        Ok(Some(Self { params, len: found }))
     }
 }
 
@@ -332,6 +348,11 @@ impl Group {
             Error::format(format!("it predicts copies in way {byte}, which this program does not know"))
         })?;
         let streams = list(rest, "streams in a group", KINDS_END, Stream::decode)?;
+        let dictionaries = streams.iter().map(Stream::dictionary_len).sum();
+        if dictionaries > DICTIONARIES_LEN_MAX {
+            let (found, max) = (dictionaries, DICTIONARIES_LEN_MAX);
+            return Err(Error::Limit { what: "bytes in the dictionaries of a group", found, max });
+        }
         if !streams.is_sorted_by(|one, next| one.kind.number() < next.kind.number()) {
             return Err(Error::format("its streams are not in order"));
         }

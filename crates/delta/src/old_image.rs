@@ -57,7 +57,7 @@ pub(crate) fn unpacked(
 
 fn unpack_one(base: &Base, image: &Image, bytes: &dyn ReadAt, scratch: &mut dyn Scratch) -> Result<(), Error> {
     let failed = |source| match source {
-        container::Error::Write(source) => Error::Scratch(source),
+        container::Error::Write(source) if source.kind() != io::ErrorKind::InvalidData => Error::Scratch(source),
         source => Error::Unpack { index: base.index, source },
     };
     let found = unpack(bytes, &image.params, image.len, &mut Append(scratch)).map_err(failed)?;

@@ -203,6 +203,14 @@ pub struct Stream {
 }
 
 impl Stream {
+    /// How much of its dictionary is ever used, in bytes.
+    pub fn dictionary_len(&self) -> u64 {
+        match self.coder {
+            Coder::Raw => 0,
+            Coder::Lzma { dict_log, .. } => self.len.min(1 << dict_log),
+        }
+    }
+
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         out.push(self.kind.number());
         self.coder.encode(out);

@@ -5,7 +5,7 @@ mod native;
 use std::io::Write;
 
 use lzma_rust2::{EncodeMode, LzmaOptions, LzmaWriter, MfType};
-use updraft_delta::limits::DICT_LOG_MAX;
+use updraft_delta::limits::{DICT_LOG_MAX, DICTIONARIES_LEN_MAX};
 use updraft_delta::stream::{Coder, Kind, Lane, Stream};
 use updraft_delta::words::{self, Words};
 use updraft_delta::{Group, Method, varint};
@@ -147,7 +147,22 @@ impl PlainGroup {
         lane.insert.extend_from_slice(&new[done..]);
     }
 
+    /// The streams, with dictionaries that fit into memory together.
     fn encode(&self) -> Vec<Part> {
+        let fit =
+            |parts: &[Part]| parts.iter().map(|part| part.stream.dictionary_len()).sum::<u64>() <= DICTIONARIES_LEN_MAX;
+        let mut dict_log = DICT_LOG_MAX;
+        loop {
+            let parts = self.encode_with(dict_log);
+            if fit(&parts) {
+                return parts;
+            }
+            dict_log -= 1;
+        }
+    }
+
+    fn encode_with(&self, dict_log_max: u8) -> Vec<Part> {
+        let compress = |kind: Kind, plain: &[u8]| compress(kind, plain, dict_log_max);
         let native::References { calls, jumps, addresses, steps, gaps, diffs, .. } = &self.references;
         let mut parts = vec![
             compress(Kind::InsertLen, &self.insert_len),
@@ -163,7 +178,7 @@ impl PlainGroup {
         ];
         for (lane, plain) in Lane::ALL.into_iter().zip(&self.lanes) {
             parts.push(compress(Kind::Insert(lane), &plain.insert));
-            parts.extend(compress_differences(lane, &plain.diff));
+            parts.extend(compress_differences(lane, &plain.diff, dict_log_max));
         }
         parts.retain(|part| part.stream.len > 0);
         parts
@@ -172,7 +187,7 @@ impl PlainGroup {
 
 /// `plain` in the way that is smallest.
 pub(crate) fn smallest(plain: &[u8]) -> (Coder, Vec<u8>) {
-    let Part { stream, bytes } = compress(Kind::Layout, plain);
+    let Part { stream, bytes } = compress(Kind::Layout, plain, DICT_LOG_MAX);
     (stream.coder, bytes)
 }
 
@@ -216,7 +231,8 @@ struct Part {
     bytes: Vec<u8>,
 }
 
-fn compress_differences(lane: Lane, diff: &[u8]) -> Vec<Part> {
+fn compress_differences(lane: Lane, diff: &[u8], dict_log_max: u8) -> Vec<Part> {
+    let compress = |kind: Kind, plain: &[u8]| compress(kind, plain, dict_log_max);
     let (gaps, bytes) = sparse(diff);
     let sparse = vec![compress(Kind::DiffGap(lane), &gaps), compress(Kind::DiffByte(lane), &bytes)];
     if bytes.len() < diff.len() / DENSE_FROM || bytes.is_empty() {
@@ -227,7 +243,7 @@ fn compress_differences(lane: Lane, diff: &[u8]) -> Vec<Part> {
     if dense.bytes.len() < len { vec![dense] } else { sparse }
 }
 
-fn compress(kind: Kind, plain: &[u8]) -> Part {
+fn compress(kind: Kind, plain: &[u8], dict_log_max: u8) -> Part {
     let len = plain.len() as u64;
     let part = |coder, bytes: Vec<u8>| Part { stream: Stream { kind, coder, len, coded: bytes.len() as u64 }, bytes };
     let mut best = part(Coder::Raw, plain.to_vec());
@@ -235,7 +251,7 @@ fn compress(kind: Kind, plain: &[u8]) -> Part {
         return best;
     }
     for shape in SHAPES {
-        let (coder, bytes) = lzma(plain, &thorough(plain.len(), shape));
+        let (coder, bytes) = lzma(plain, &thorough(dict_log(plain.len()).min(dict_log_max), shape));
         if bytes.len() < best.bytes.len() {
             best = part(coder, bytes);
         }
@@ -243,9 +259,9 @@ fn compress(kind: Kind, plain: &[u8]) -> Part {
     best
 }
 
-fn thorough(len: usize, (lc, lp, pb): (u32, u32, u32)) -> LzmaOptions {
+fn thorough(dict_log: u8, (lc, lp, pb): (u32, u32, u32)) -> LzmaOptions {
     LzmaOptions {
-        dict_size: 1 << dict_log(len),
+        dict_size: 1 << dict_log,
         lc,
         lp,
         pb,
@@ -259,7 +275,13 @@ fn thorough(len: usize, (lc, lp, pb): (u32, u32, u32)) -> LzmaOptions {
 
 /// Some percent larger, and ten times as fast.
 fn quick(len: usize) -> LzmaOptions {
-    LzmaOptions { mode: EncodeMode::Fast, nice_len: 64, mf: MfType::Hc4, depth_limit: 16, ..thorough(len, SHAPES[0]) }
+    LzmaOptions {
+        mode: EncodeMode::Fast,
+        nice_len: 64,
+        mf: MfType::Hc4,
+        depth_limit: 16,
+        ..thorough(dict_log(len), SHAPES[0])
+    }
 }
 
 fn dict_log(len: usize) -> u8 {
@@ -270,6 +292,7 @@ fn lzma(plain: &[u8], options: &LzmaOptions) -> (Coder, Vec<u8>) {
     const CANNOT_FAIL: &str = "memory can be written";
     let mut writer = LzmaWriter::new_no_header(Vec::new(), options, false).expect(CANNOT_FAIL);
     writer.write_all(plain).expect(CANNOT_FAIL);
-    let coder = Coder::Lzma { props: writer.props(), dict_log: dict_log(plain.len()) };
+    let dict_log = options.dict_size.trailing_zeros() as u8;
+    let coder = Coder::Lzma { props: writer.props(), dict_log };
     (coder, writer.finish().expect(CANNOT_FAIL))
 }

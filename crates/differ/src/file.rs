@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use updraft_delta::Image;
+use updraft_delta::container::params::ROWS_MAX;
+use updraft_delta::limits::container_image_len_max;
 
 use crate::container::{self, Unpacked as Container};
 use crate::exe::{self, Exe};
@@ -56,8 +58,12 @@ impl Unpacked {
     /// Unpacks whatever can be packed again, as far as there is room.
     pub(crate) fn of(new: &[&[u8]]) -> Self {
         let mut room = TEXT_LEN_MAX - total(new).min(TEXT_LEN_MAX);
+        let mut rows = ROWS_MAX / 2;
         let unpacked = new.iter().map(|bytes| {
-            let unpacked = container::recognise(bytes, (room + bytes.len()) as u64)?;
+            let max = container_image_len_max(bytes.len() as u64).min((room + bytes.len()) as u64);
+            let unpacked = container::recognise(bytes, max)?;
+            // Each row takes two bytes at least.
+            rows = rows.checked_sub(unpacked.params.encode().len() / 2)?;
             room = room.saturating_sub(unpacked.image.len().saturating_sub(bytes.len()));
             Some(unpacked)
         });
@@ -86,7 +92,8 @@ impl Unpacked {
         let news: Vec<&Container> = self.of.iter().flatten().collect();
         let old = old.iter().enumerate().map(|(number, bytes)| {
             let kind = container::kind(bytes).filter(|kind| news.iter().any(|new| new.params.kind() == *kind));
-            let unpacked = kind.and_then(|_| container::as_base(bytes, &news, (room + bytes.len()) as u64));
+            let max = container_image_len_max(bytes.len() as u64).min((room + bytes.len()) as u64);
+            let unpacked = kind.and_then(|_| container::as_base(bytes, &news, max));
             let image_len = unpacked.as_ref().map_or(0, |unpacked| unpacked.image.len());
             room = room.saturating_sub(image_len.saturating_sub(bytes.len()));
             File::new(number, bytes, unpacked)

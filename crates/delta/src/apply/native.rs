@@ -26,11 +26,11 @@ impl Job<'_> {
             let (insert, len) = self.streams.instruction(&mut todo)?;
             new += insert;
             if len > 0 {
+                if copies.len() == NATIVE_INSTRUCTIONS_MAX {
+                    let (found, max) = (copies.len() as u64 + 1, NATIVE_INSTRUCTIONS_MAX as u64);
+                    return Err(Error::Limit { what: "instructions for an executable", found, max });
+                }
                 copies.push(Copied { new, old: self.seek(len)?, len });
-            }
-            if copies.len() > NATIVE_INSTRUCTIONS_MAX {
-                let (found, max) = (copies.len() as u64, NATIVE_INSTRUCTIONS_MAX as u64);
-                return Err(Error::Limit { what: "instructions for an executable", found, max });
             }
             new += len;
         }

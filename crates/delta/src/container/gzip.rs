@@ -19,6 +19,9 @@ use super::{Error, Image};
 use crate::read_at::ReadAt;
 use crate::zlib::{Deflate, crc32};
 
+/// How much is looked at first.
+const HEADER_LEN_USUAL: usize = 512;
+
 /// Longest header of a member, in bytes: an extra field as long as it gets, and a name and a comment within reason.
 pub const HEADER_LEN_MAX: usize = 72 << 10;
 /// Length of what is behind a member.
@@ -54,12 +57,19 @@ fn header_len(bytes: &[u8]) -> Option<usize> {
 /// When it cannot be read.
 pub fn header(container: &dyn ReadAt, at: u64) -> Result<Option<Vec<u8>>, Error> {
     let size = container.size().map_err(Error::Read)?;
-    let mut bytes = vec![0; size.saturating_sub(at).min(HEADER_LEN_MAX as u64) as usize];
-    container.read_exact_at(&mut bytes, at).map_err(Error::Read)?;
-    Ok(header_len(&bytes).map(|len| {
-        bytes.truncate(len);
-        bytes
-    }))
+    // Most headers are short.
+    for len_max in [HEADER_LEN_USUAL, HEADER_LEN_MAX] {
+        let mut bytes = vec![0; size.saturating_sub(at).min(len_max as u64) as usize];
+        container.read_exact_at(&mut bytes, at).map_err(Error::Read)?;
+        if let Some(len) = header_len(&bytes) {
+            bytes.truncate(len);
+            return Ok(Some(bytes));
+        }
+        if !bytes.starts_with(&[0x1f, 0x8b]) {
+            break;
+        }
+    }
+    Ok(None)
 }
 
 /// What is behind a member.
@@ -81,7 +91,7 @@ pub(super) fn unpack(container: &dyn ReadAt, params: &Params, image: &mut Image<
         image.expect(*len)?;
         image.content(*len);
         let begin = at + header.len() as u64;
-        let mut put = |bytes: &[u8]| image.put(bytes).map_err(io::Error::other);
+        let mut put = |bytes: &[u8]| image.put(bytes).map_err(Error::into_io);
         let found = members.inflate(container, begin, size, *len, &mut put)?;
         let mut behind = [0; TRAILER_LEN as usize];
         container.read_exact_at(&mut behind, begin + found.packed).map_err(Error::Read)?;
@@ -91,7 +101,7 @@ pub(super) fn unpack(container: &dyn ReadAt, params: &Params, image: &mut Image<
         at = begin + found.packed + TRAILER_LEN;
     }
     image.expect(size - at)?;
-    let mut put = |bytes: &[u8]| image.put(bytes).map_err(io::Error::other);
+    let mut put = |bytes: &[u8]| image.put(bytes).map_err(Error::into_io);
     member::copy(container, at, size - at, &mut put).map(drop)
 }
 

@@ -231,6 +231,11 @@ impl Params {
     /// # Errors
     /// When it does not.
     pub fn decode(rest: &mut &[u8]) -> Result<Self, Error> {
+        Self::decode_within(rest, &mut { ROWS_MAX })
+    }
+
+    /// The same, with at most `room` rows, which those that were read are taken from.
+    pub(crate) fn decode_within(rest: &mut &[u8], room: &mut usize) -> Result<Self, Error> {
         let damaged = || Error::Shape("its parameters are damaged");
         let number = |rest: &mut &[u8]| varint::read(rest).map_err(|_| damaged());
         let kind = match number(rest)? {
@@ -240,9 +245,10 @@ impl Params {
         };
         let count = number(rest)?;
         // A row takes two bytes at least.
-        if count > ROWS_MAX as u64 || count > rest.len() as u64 / 2 {
+        if count > *room as u64 || count > rest.len() as u64 / 2 {
             return Err(damaged());
         }
+        *room -= count as usize;
         let mut rows = Vec::with_capacity(count as usize);
         let mut sum = 0_u64;
         for n in 0..count {

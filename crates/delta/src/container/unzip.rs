@@ -88,7 +88,7 @@ impl<'a> Unzip<'a> {
 
 fn literal(container: &dyn ReadAt, at: u64, len: u64, image: &mut Image<'_>) -> Result<(), Error> {
     image.expect(len)?;
-    let mut put = |bytes: &[u8]| image.put(bytes).map_err(std::io::Error::other);
+    let mut put = |bytes: &[u8]| image.put(bytes).map_err(Error::into_io);
     member::copy(container, at, len, &mut put).map(drop)
 }
 
@@ -121,7 +121,7 @@ fn put_member(
     let (packed, len) = (u64::from(packed), u64::from(len));
     let end = member.data + packed;
     image.content(content_len(member, method).into());
-    let mut put = |bytes: &[u8]| image.put(bytes).map_err(std::io::Error::other);
+    let mut put = |bytes: &[u8]| image.put(bytes).map_err(Error::into_io);
     let is_true = match method {
         Method::Raw => member::copy(container, member.data, packed, &mut put).map(|_| true)?,
         Method::Stored => member::copy(container, member.data, packed, &mut put)? == crc,

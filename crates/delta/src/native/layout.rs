@@ -8,6 +8,11 @@ use crate::varint;
 /// Longest executable that is predicted, in bytes: places in it are kept as 32 bits.
 pub const LEN_MAX: u64 = 2 << 30;
 
+/// Most bytes that tables of the old executable may have, for a new one of `new_len` bytes: they are read whatever comes of it.
+pub fn tables_len_max(new_len: u64) -> u64 {
+    new_len.saturating_mul(4)
+}
+
 /// Most executables in one output.
 pub const LAYOUTS_MAX: usize = 1_024;
 
@@ -196,7 +201,7 @@ impl Layout {
         list(input, "layouts", LAYOUTS_MAX, |input| {
             let start = done.checked_add(number(input)?).ok_or_else(outside)?;
             let len = number(input)?;
-            done = start.checked_add(len).filter(|end| *end <= new_len).ok_or_else(outside)?;
+            done = start.checked_add(len).filter(|end| len > 0 && *end <= new_len).ok_or_else(outside)?;
             let layout = Self::read(input, (start, len), &base_len)?;
             // All of them together have no more than one may have.
             ranges = ranges.checked_sub(layout.ranges.len() + layout.old_tables.len()).ok_or_else(outside)?;
@@ -222,6 +227,11 @@ impl Layout {
         })?;
         let old_tables = ranges(input, old_len)?;
         let ranges = ranges(input, new_len)?;
+        let found = old_tables.iter().map(|table| table.len).sum();
+        let max = tables_len_max(new_len);
+        if found > max {
+            return Err(Error::Limit { what: "bytes in the tables of an executable", found, max });
+        }
         Ok(Self { new, base, old, regions, image_base, old_tables, ranges })
     }
 }
@@ -265,7 +275,7 @@ fn ranges(input: &mut impl Read, file_len: u64) -> Result<Vec<Range>, Error> {
         let kind = known.ok_or_else(|| Error::format(format!("a layout has a range of unknown kind {}", kind[0])))?;
         let (gap, len) = (number(input)?, number(input)?);
         let offset = done.checked_add(gap).ok_or_else(outside)?;
-        done = offset.checked_add(len).filter(|end| *end <= file_len).ok_or_else(outside)?;
+        done = offset.checked_add(len).filter(|end| len > 0 && *end <= file_len).ok_or_else(outside)?;
         Ok(Range { kind, offset, len })
     })
 }

@@ -1,6 +1,7 @@
 //! Where an old address went.
 
-use std::collections::{BTreeMap, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
 
 use super::layout::{Layout, Region, Space};
 use super::rebuild::Copied;
@@ -19,24 +20,38 @@ struct Moves {
 impl Moves {
     /// Where several copies have the same old bytes, the longest counts, of equal ones the first.
     fn new(copies: &[Copied]) -> Self {
-        let mut longest: Vec<&Copied> = copies.iter().collect();
-        longest.sort_by_key(|copy| std::cmp::Reverse(copy.len));
-        let mut parts: BTreeMap<u64, (u64, i64)> = BTreeMap::new();
-        for copy in longest {
-            let (mut start, end, by) = (copy.old, copy.old + copy.len, copy.new as i64 - copy.old as i64);
-            if let Some((_, (taken, _))) = parts.range(..=start).next_back() {
-                start = start.max(*taken);
+        let mut starts: Vec<u32> = (0..copies.len() as u32).collect();
+        starts.sort_by_key(|n| copies[*n as usize].old);
+        let mut starts = starts.into_iter().map(|n| (n, &copies[n as usize])).peekable();
+        // Those that begin at or before `at`, the longest on top.
+        let mut open: BinaryHeap<(u64, Reverse<u32>)> = BinaryHeap::new();
+        let mut parts: Vec<(u64, u64, i64)> = Vec::new();
+        let mut at = 0;
+        loop {
+            while let Some((n, copy)) = starts.next_if(|(_, copy)| copy.old <= at) {
+                open.push((copy.len, Reverse(n)));
             }
-            while start < end {
-                let next = parts.range(start..end).next().map(|(next, (behind, _))| (*next, *behind));
-                let (free, behind) = next.unwrap_or((end, end));
-                if free > start {
-                    parts.insert(start, (free, by));
+            let next_start = starts.peek().map_or(u64::MAX, |(_, copy)| copy.old);
+            let Some((len, Reverse(n))) = open.peek().copied() else {
+                if next_start == u64::MAX {
+                    return Self { parts };
                 }
-                start = behind;
+                at = next_start;
+                continue;
+            };
+            let copy = copies[n as usize];
+            let end = copy.old + len;
+            if end <= at {
+                open.pop();
+                continue;
             }
+            let (until, by) = (end.min(next_start), copy.new as i64 - copy.old as i64);
+            match parts.last_mut() {
+                Some((_, last, same)) if *last == at && *same == by => *last = until,
+                _ => parts.push((at, until, by)),
+            }
+            at = until;
         }
-        Self { parts: parts.into_iter().map(|(start, (end, by))| (start, end, by)).collect() }
     }
 
     /// Where `place` went, or would have gone with what is nearest.
@@ -135,7 +150,7 @@ impl<'a> Map<'a> {
 
     /// Takes note of where an old address went.
     pub fn correct(&mut self, target: u64, went: u64) {
-        if self.learned.len() < LEARNED_MAX {
+        if self.learned.len() < LEARNED_MAX || self.learned.contains_key(&target) {
             self.learned.insert(target, went);
         }
     }

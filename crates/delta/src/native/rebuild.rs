@@ -109,8 +109,12 @@ fn between<S: Side>(copies: &[Copied], start: u64, len: u64, side: &mut S) -> Re
 fn executable<S: Side>(layout: &Layout, start: u64, copies: &[Copied], side: &mut S) -> Result<(), S::Error> {
     let sites = sites(layout, |at, buf| side.old(start + at, buf))?;
     let base = Base { start, len: layout.old.1, sites };
-    let own: Vec<Copied> = copies.iter().filter_map(|copy| copy.within(layout.new, start, layout.old.1)).collect();
-    part(layout, Map::new(layout, &own), &base, copies, layout.new, side)
+    let (from, end) = (layout.new.0, layout.new.0 + layout.new.1);
+    let first = copies.partition_point(|copy| copy.new + copy.len <= from);
+    let inside = copies[first..].iter().take_while(|copy| copy.new < end);
+    let own = inside.filter_map(|copy| copy.within(layout.new, start, layout.old.1));
+    let map = Map::new(layout, &own.collect::<Vec<_>>());
+    part(layout, map, &base, copies, layout.new, side)
 }
 
 fn part<S: Side>(
@@ -346,9 +350,10 @@ impl<S: Side> Rebuilt<'_, S> {
 
     /// The next reference of the base that its tables name: how far behind `old` it is, and its form.
     fn next_site(&self, old: u64) -> Option<(u64, Form)> {
-        let place = old.checked_sub(self.base.start)?;
+        let place = old.saturating_sub(self.base.start);
         let n = self.base.sites.partition_point(|site| site.place() < place);
-        self.base.sites.get(n).map(|site| (site.place() - place, site.form()))
+        let site = self.base.sites.get(n)?;
+        Some(((self.base.start + site.place()).checked_sub(old)?, site.form()))
     }
 }
 

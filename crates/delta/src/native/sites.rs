@@ -111,7 +111,9 @@ impl Found {
     }
 
     fn rela<E, R: FnMut(u64, &mut [u8]) -> Result<(), E>>(&mut self, table: &mut Reader<'_, R>) -> Result<(), E> {
-        while let Some(entry) = table.next::<24>()? {
+        while !self.is_full()
+            && let Some(entry) = table.next::<24>()?
+        {
             let (address, _) = entry.split_first_chunk().expect("24 bytes");
             self.add(u64::from_le_bytes(*address));
         }
@@ -121,7 +123,9 @@ impl Found {
     /// An even word is an address; an odd one says which of the 63 words behind the last are, too.
     fn relr<E, R: FnMut(u64, &mut [u8]) -> Result<(), E>>(&mut self, table: &mut Reader<'_, R>) -> Result<(), E> {
         let mut next = 0_u64;
-        while let Some(entry) = table.next::<8>()? {
+        while !self.is_full()
+            && let Some(entry) = table.next::<8>()?
+        {
             let entry = u64::from_le_bytes(entry);
             if entry & 1 == 0 {
                 self.add(entry);
@@ -139,7 +143,9 @@ impl Found {
     /// Blocks of a page each: its offset from the image's base, the block's length, and two bytes for each pointer.
     fn base_reloc<E, R: FnMut(u64, &mut [u8]) -> Result<(), E>>(&mut self, table: &mut Reader<'_, R>) -> Result<(), E> {
         const POINTER: u16 = 10;
-        while let Some(head) = table.next::<8>()? {
+        while !self.is_full()
+            && let Some(head) = table.next::<8>()?
+        {
             let page = u64::from(u32::from_le_bytes([head[0], head[1], head[2], head[3]]));
             let len = u32::from_le_bytes([head[4], head[5], head[6], head[7]]);
             for _ in 0..len.saturating_sub(8) / 2 {

@@ -124,7 +124,9 @@ pub trait Tape {
 pub fn walk<T: Tape>(layout: &Layout, len: u64, tape: &mut T) -> Result<(), T::Error> {
     let space = Space::new(layout.regions.iter().map(|region| region.new));
     let mut done = 0;
-    for (n, range) in layout.ranges.iter().enumerate() {
+    let strings = layout.ranges.iter().filter(|range| range.kind == RangeKind::Strings);
+    let strings: Vec<u64> = strings.map(|range| range.offset).collect();
+    for range in &layout.ranges {
         tape.skip(range.offset - done)?;
         let mut part = Part { tape, offset: range.offset, left: range.len };
         match range.kind {
@@ -137,8 +139,8 @@ pub fn walk<T: Tape>(layout: &Layout, len: u64, tape: &mut T) -> Result<(), T::E
             }
             RangeKind::Rela64 => part.relocations()?,
             RangeKind::Sym64 => {
-                let strings = layout.ranges[n..].iter().find(|range| range.kind == RangeKind::Strings);
-                part.symbols(strings.map(|range| range.offset))?;
+                let next = strings.partition_point(|strings| *strings <= range.offset);
+                part.symbols(strings.get(next).copied())?;
             }
             RangeKind::EhFrame => part.frames()?,
             RangeKind::EhFrameHdr => part.frame_index()?,

@@ -33,7 +33,9 @@ fn any_layout() -> impl Strategy<Value = Layout> {
         any_ranges(NEW_LEN),
     )
         .prop_map(|(base, regions, image_base, old_tables, ranges)| Layout {
+            new: (0, NEW_LEN),
             base,
+            old: (0, OLD_LEN),
             regions,
             image_base,
             old_tables,
@@ -41,23 +43,27 @@ fn any_layout() -> impl Strategy<Value = Layout> {
         })
 }
 
-fn read(bytes: &[u8]) -> Result<Layout, updraft_delta::Error> {
-    Layout::read(&mut &*bytes, NEW_LEN, |base| (base < 3).then_some(OLD_LEN))
+fn read(bytes: &[u8]) -> Result<Vec<Layout>, updraft_delta::Error> {
+    Layout::read_all(&mut &*bytes, NEW_LEN, |base| (base < 3).then_some(OLD_LEN))
+}
+
+fn encode(layout: &Layout) -> Vec<u8> {
+    Layout::encode_all(std::slice::from_ref(layout))
 }
 
 proptest! {
     #[test]
     fn what_is_written_is_read(layout in any_layout()) {
-        prop_assert_eq!(read(&layout.encode()).unwrap(), layout);
+        prop_assert_eq!(read(&encode(&layout)).unwrap(), [layout]);
     }
 
     /// Whatever is read lies inside of its file.
     #[test]
     fn what_is_damaged_is_refused_or_harmless(layout in any_layout(), at in any::<usize>(), by in 1..=255_u8) {
-        let mut bytes = layout.encode();
+        let mut bytes = encode(&layout);
         let at = at % bytes.len();
         bytes[at] ^= by;
-        if let Ok(layout) = read(&bytes) {
+        for layout in read(&bytes).unwrap_or_default() {
             prop_assert!(layout.regions.iter().all(|region| region.old.offset + region.old.len <= OLD_LEN));
             prop_assert!(layout.regions.iter().all(|region| region.new.offset + region.new.len <= NEW_LEN));
             prop_assert!(layout.ranges.iter().all(|range| range.end() <= NEW_LEN));
@@ -69,12 +75,16 @@ proptest! {
 #[test]
 fn what_is_too_much_or_elsewhere_is_refused() {
     let region = Region::default();
-    let range = Range { kind: RangeKind::Rva32, offset: 0, len: 0 };
+    let range = Range { kind: RangeKind::Rva32, offset: 0, len: 1 };
     let bad = [
         Layout { base: 3, ..Layout::default() },
         Layout { image_base: (1 << 62, 0), ..Layout::default() },
         Layout { regions: vec![region; REGIONS_MAX + 1], ..Layout::default() },
-        Layout { ranges: vec![range; RANGES_MAX + 1], ..Layout::default() },
+        Layout {
+            ranges: (0..=RANGES_MAX as u64).map(|offset| Range { offset, ..range }).collect(),
+            ..Layout::default()
+        },
+        Layout { ranges: vec![Range { len: 0, ..range }], ..Layout::default() },
         Layout { ranges: vec![Range { len: NEW_LEN + 1, ..range }], ..Layout::default() },
         Layout { old_tables: vec![Range { offset: OLD_LEN, len: 1, ..range }], ..Layout::default() },
         Layout {
@@ -83,7 +93,13 @@ fn what_is_too_much_or_elsewhere_is_refused() {
         },
     ];
     for layout in bad {
-        assert!(read(&layout.encode()).is_err(), "{layout:?}");
+        let layout = Layout { new: (0, NEW_LEN), old: (0, OLD_LEN), ..layout };
+        assert!(read(&encode(&layout)).is_err(), "{layout:?}");
     }
     assert!(read(&[]).is_err());
+    let nothing = Layout { new: (5, 0), ..Layout::default() };
+    assert!(read(&encode(&nothing)).is_err(), "an executable of no bytes");
+    let much = Range { len: OLD_LEN, ..range };
+    let small = Layout { new: (0, 9), old: (0, OLD_LEN), old_tables: vec![much], ..Layout::default() };
+    assert!(read(&encode(&small)).is_err(), "tables that are not worth it");
 }

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use updraft_delta::limits::NATIVE_INSTRUCTIONS_MAX;
-use updraft_delta::native::layout::LAYOUTS_MAX;
+use updraft_delta::native::layout::{LAYOUTS_MAX, RANGES_MAX, tables_len_max};
 use updraft_delta::native::{Copied, Layout, Side, a64, rebuild};
 use updraft_delta::stream::{Kind, Lane};
 use updraft_delta::varint;
@@ -61,7 +61,15 @@ pub(super) fn layouts(bases: &[&File<'_>], old: &Image<'_>, new: &File<'_>, copi
             like.map(|(base, from)| (copied(*base, from), *base, from)).max_by_key(|(n, ..)| *n)?;
         (copied > 0).then(|| part.exe.layout_from(&from.exe, part.range.clone(), base, from.range.clone()))
     };
-    new.exes.iter().filter_map(layout).take(LAYOUTS_MAX).collect()
+    let mut room = RANGES_MAX;
+    let fits = |mut layout: Layout| {
+        if layout.old_tables.iter().map(|table| table.len).sum::<u64>() > tables_len_max(layout.new.1) {
+            layout.old_tables.clear();
+        }
+        room = room.checked_sub(layout.ranges.len() + layout.old_tables.len())?;
+        Some(layout)
+    };
+    new.exes.iter().filter_map(layout).map_while(fits).take(LAYOUTS_MAX).collect()
 }
 
 impl PlainGroup {

@@ -50,7 +50,7 @@ pub(super) fn recognise(bytes: &[u8]) -> Option<Exe> {
                 address => address,
             };
             let span = Span { offset, len, address, size };
-            let is_good = is_inside && (address < STRINGS_AT || name == STRINGS) && size < 1 << 62;
+            let is_good = is_inside && address < 1 << 62 && (address < STRINGS_AT || name == STRINGS) && size < 1 << 62;
             is_good.then_some(Section { name, kind, flags: section.sh_flags(endian), span })
         })
         .collect();
