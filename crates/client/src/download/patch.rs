@@ -151,9 +151,11 @@ fn try_make(job: &Job<'_>) -> Result<Made, Stop> {
 
 fn fetch_and_apply(job: &Job<'_>) -> Result<Made, Stop> {
     job.progress.phase(Phase::Fetching);
-    let file = body::fetch(job, &|header| judge(job, header))?;
+    let file = body::fetch(job, &|header, here| judge(job, header, here))?;
     job.progress.phase(Phase::Patching);
     let patch = Patch::open(&file).map_err(Refusal::bad)?;
+    // It came from a disk now, where others may write, and in pieces that need not be of one object.
+    judge(job, patch.header(), job.offer.bytes)?;
     let bases = Bases::find(job, patch.header())?;
     let bases: Vec<&dyn ReadAt> = bases.all().collect();
     let mut outputs = Outputs::new(job, patch.header());
@@ -164,8 +166,8 @@ fn fetch_and_apply(job: &Job<'_>) -> Result<Made, Stop> {
     }
 }
 
-/// Compares what a header claims with what is here and what was signed.
-fn judge(job: &Job<'_>, header: &Header) -> Result<(), Refusal> {
+/// Compares what the header of a patch claims with what is installed and what was signed. `here` bytes of the patch have come.
+fn judge(job: &Job<'_>, header: &Header, here: u64) -> Result<(), Refusal> {
     let Job { offer, signed, .. } = job;
     if header.from != *offer.from.as_bytes() || header.to != *offer.to.as_bytes() {
         return Err(Refusal::bad("it is a patch between two other trees"));
@@ -181,7 +183,8 @@ fn judge(job: &Job<'_>, header: &Header) -> Result<(), Refusal> {
         return Err(Refusal::bad(format!("it makes {made} bytes, and the release has {}", signed.bytes)));
     }
     judge_bases(job, header)?;
-    let needed = made.saturating_add(header.scratch_len()).saturating_add(offer.bytes).saturating_add(SPACE_SLACK);
+    let to_come = offer.bytes.saturating_sub(here);
+    let needed = made.saturating_add(header.scratch_len()).saturating_add(to_come).saturating_add(SPACE_SLACK);
     match job.downloads.space().map(|space| space.available) {
         // Whether another way needs less room is for that one to say.
         Some(available) if available < needed => {

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use updraft_client::install::Options;
 use updraft_client::{Cancel, Class, FellBack, Fetched, Progress, Route};
 use updraft_core::release::FromTree;
+use updraft_delta::Patch;
 use updraft_testkit::{TreeFixture, noise};
 
 use crate::support::{Asked, Device, Server, demo, files_below, patch_between, patch_key, patch_named, publish};
@@ -346,6 +347,44 @@ fn a_torn_patch_is_gone_on_with_and_one_that_never_comes_is_left() {
     server.relent();
     device.open().rollback(&Options::default()).unwrap();
     assert_eq!(taken(&device).by, Route::Patch);
+}
+
+/// A patch with the header of `good`, as long as `len`: what follows the header is nothing.
+fn shell(good: &[u8], len: usize) -> Vec<u8> {
+    let mut header = Patch::open(&good).unwrap().header().clone();
+    for _ in 0..4 {
+        let lacking = len as i64 - (header.plain().len() as u64 + header.coded_len()) as i64;
+        let last = header.groups.last_mut().unwrap().streams.last_mut().unwrap();
+        last.coded = last.coded.checked_add_signed(lacking).unwrap();
+    }
+    let mut shell = header.plain();
+    shell.resize(len, 0);
+    Patch::open(&shell.as_slice()).unwrap();
+    shell
+}
+
+#[test]
+fn a_header_that_changes_after_it_was_seen_is_seen_again() {
+    let names = [&old(), &new()];
+    let large = [noise(3, 41_000), vec![7; 400_000]].concat();
+    let lie = patch_named(&old(), &new().with("fresh", large), names);
+    let (server, device, _) = scene();
+    let shell = shell(&patch_between(&old(), &new()), lie.len());
+    server.repo(|repo| repo.put(patch_key(&old(), &new()), shell));
+    let mut bodies = 0;
+    server.meddle(move |asked, reply| {
+        if asked.key.contains("/patches/") {
+            bodies += 1;
+            match bodies {
+                1 => {}
+                2 => reply.torn = Some(5_000),
+                _ => reply.object = Some(lie.clone()),
+            }
+        }
+    });
+    let fell_back = fell_back(&device);
+    assert!(fell_back.reason.contains("and the release has"), "{fell_back:?}");
+    assert!(fell_back.bytes <= 20_000, "the rest need not come: {fell_back:?}");
 }
 
 #[test]

@@ -19,8 +19,8 @@ use crate::offer::Offer;
 /// Digits of a tree's digest in the name of a part. It only has to tell parts apart that one device may have.
 const DIGITS: usize = 16;
 
-/// Says whether a patch with this header is of any use.
-pub(super) type Judge<'a> = dyn Fn(&Header) -> Result<(), Refusal> + 'a;
+/// Says whether a patch with this header is of any use, when so many bytes of it are here.
+pub(super) type Judge<'a> = dyn Fn(&Header, u64) -> Result<(), Refusal> + 'a;
 
 /// The name of the part of a patch.
 pub(in crate::download) fn name(offer: &Offer) -> String {
@@ -46,7 +46,7 @@ pub(super) fn fetch(job: &Job<'_>, judge: &Judge<'_>) -> Result<File, Stop> {
         _ => job.downloads.create_file(&name, MODE)?,
     };
     let meter = Meter::new(job.progress, 0, offer.bytes);
-    let mut body = Body { name, file, len: 0, total: offer.bytes, judge: Some(judge), refusal: None, meter };
+    let mut body = Body { name, file, len: 0, total: offer.bytes, judge, judged: false, refusal: None, meter };
     body.go_on().map_err(|error| keep(body.name.display(), error))?;
     if let Some(refusal) = body.refusal.take() {
         return Err(refusal.into());
@@ -64,7 +64,7 @@ pub(super) fn fetch(job: &Job<'_>, judge: &Judge<'_>) -> Result<File, Stop> {
         return Err(refusal.into());
     }
     match streamed {
-        Ok(Streamed::Whole | Streamed::PastEnd) if body.len == offer.bytes && body.judge.is_none() => Ok(body.file),
+        Ok(Streamed::Whole | Streamed::PastEnd) if body.len == offer.bytes && body.judged => Ok(body.file),
         Ok(_) if body.len == offer.bytes => Err(Refusal::bad("it ends within its header").into()),
         Ok(Streamed::Whole | Streamed::PastEnd) => {
             Err(Refusal::bad(format!("it ends after {} of the {} bytes that it should have", body.len, offer.bytes))
@@ -83,8 +83,9 @@ struct Body<'a> {
     len: u64,
     /// What the whole is said to have.
     total: u64,
-    /// Who is to see the header; nobody any more once it was seen.
-    judge: Option<&'a Judge<'a>>,
+    judge: &'a Judge<'a>,
+    /// Whether the header of the bytes that are here was seen. What comes when it starts over may be another patch.
+    judged: bool,
     refusal: Option<Refusal>,
     meter: Meter<'a>,
 }
@@ -104,21 +105,22 @@ impl Body<'_> {
     fn empty(&mut self) -> io::Result<()> {
         self.file.set_len(0)?;
         self.file.rewind()?;
-        self.len = 0;
+        (self.len, self.judged) = (0, false);
         Ok(())
     }
 
     /// Shows the header, if it is here and nobody has seen it.
     fn show_header(&mut self) {
-        if let Some(judge) = self.judge {
-            match self.header() {
-                Ok(None) => {}
-                Ok(Some(header)) => {
-                    self.judge = None;
-                    self.refusal = judge(&header).err();
-                }
-                Err(refusal) => self.refusal = Some(refusal),
+        if self.judged {
+            return;
+        }
+        match self.header() {
+            Ok(None) => {}
+            Ok(Some(header)) => {
+                self.judged = true;
+                self.refusal = (self.judge)(&header, self.len).err();
             }
+            Err(refusal) => self.refusal = Some(refusal),
         }
     }
 

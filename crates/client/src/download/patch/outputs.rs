@@ -43,7 +43,8 @@ pub(super) fn scratch(downloads: &Dir) -> Result<File, Stop> {
 /// Takes the outputs of a patch.
 pub(super) struct Outputs<'a> {
     job: &'a Job<'a>,
-    /// The lengths of output 1, 2, ...
+    /// The length of output 0, and those of output 1, 2, ...
+    document_len: u64,
     lens: Vec<u64>,
     /// Output 0, while it is made.
     document: Vec<u8>,
@@ -52,6 +53,8 @@ pub(super) struct Outputs<'a> {
     current: Option<Current>,
     /// The digests of output 1, 2, ... as far as they are made.
     digests: Vec<Option<Digest>>,
+    /// How many bytes are lacking in the one that is being made.
+    left: u64,
     /// Bytes that were made.
     done: u64,
     total: u64,
@@ -74,8 +77,21 @@ impl<'a> Outputs<'a> {
     pub(super) fn new(job: &'a Job<'a>, header: &Header) -> Self {
         let lens: Vec<u64> = header.outputs.iter().skip(1).map(|output| output.len).collect();
         let digests = vec![None; lens.len()];
+        let document_len = header.outputs.first().map_or(0, |output| output.len);
         let (document, total) = (Vec::new(), header.new_len());
-        Self { job, lens, document, masked: None, current: None, digests, done: 0, total, stop: None }
+        Self {
+            job,
+            document_len,
+            lens,
+            document,
+            masked: None,
+            current: None,
+            digests,
+            left: 0,
+            done: 0,
+            total,
+            stop: None,
+        }
     }
 
     /// What applying the patch was stopped by, when it ended with `error`.
@@ -115,6 +131,7 @@ impl<'a> Outputs<'a> {
 
     fn begin_next(&mut self, index: usize) -> Result<(), Stop> {
         self.finish_current()?;
+        self.left = index.checked_sub(1).map_or(Some(&self.document_len), |at| self.lens.get(at)).copied().unwrap_or(0);
         self.current = Some(match (index, &self.masked) {
             (0, None) => Current::Document,
             (1.., Some(_)) if self.digests.get(index - 1) == Some(&None) => {
@@ -145,6 +162,9 @@ impl<'a> Outputs<'a> {
 
     fn take(&mut self, bytes: &[u8]) -> Result<(), Stop> {
         self.job.place.fetcher.cancel().check()?;
+        // The lengths were compared with what was signed.
+        let left = self.left.checked_sub(bytes.len() as u64);
+        self.left = left.ok_or_else(|| Refusal::bad("it makes a longer file than it announced"))?;
         match &mut self.current {
             Some(Current::Document) => self.document.extend_from_slice(bytes),
             Some(Current::File { index, file, hasher }) => {
