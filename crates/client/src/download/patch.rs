@@ -138,10 +138,13 @@ pub(crate) fn make(job: &Job<'_>) -> Result<Made, Stop> {
 fn try_make(job: &Job<'_>) -> Result<Made, Stop> {
     let was_here = body::len_here(job)?;
     let mut made = fetch_and_apply(job);
+    if made.is_err() {
+        // Whatever comes next needs the room, and the next try makes all of it anew. What happened is told before a file that
+        // cannot be removed is.
+        let _ = outputs::sweep(job.downloads);
+    }
     if let Err(Stop::Refused(refusal)) = &mut made {
         refusal.fetched = body::len_here(job)?.saturating_sub(was_here);
-        // Whatever comes next needs the room.
-        outputs::sweep(job.downloads)?;
         if refusal.blame == Blame::Patch {
             job.downloads.remove_all(Path::new(&part_name(job.offer)))?;
         }
