@@ -13,6 +13,7 @@
 mod bases;
 mod body;
 mod outputs;
+mod scratch;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -21,11 +22,12 @@ use updraft_core::digest::Digest;
 use updraft_core::release::TreeRef;
 use updraft_core::tree::patch::{contents, masked_len_max};
 use updraft_core::tree::{Tree, codec};
-use updraft_delta::{Header, Patch, ReadAt};
+use updraft_delta::{Header, Output, Patch, ReadAt};
 use updraft_files::Dir;
 
 use self::bases::Bases;
 use self::outputs::Outputs;
+use self::scratch::Scratch;
 use super::{Error, SPACE_SLACK};
 use crate::belief::Place;
 use crate::fetch;
@@ -162,7 +164,7 @@ fn fetch_and_apply(job: &Job<'_>) -> Result<Made, Stop> {
     let bases = Bases::find(job, patch.header())?;
     let bases: Vec<&dyn ReadAt> = bases.all().collect();
     let mut outputs = Outputs::new(job, patch.header());
-    let mut scratch = outputs::scratch(job.downloads)?;
+    let mut scratch = Scratch::new(job)?;
     match patch.apply(&bases, &mut scratch, &mut outputs) {
         Ok(()) => outputs.finish(),
         Err(error) => Err(outputs.stopped_by(error)),
@@ -175,16 +177,7 @@ fn judge(job: &Job<'_>, header: &Header, here: u64) -> Result<(), Refusal> {
     if header.from != *offer.from.as_bytes() || header.to != *offer.to.as_bytes() {
         return Err(Refusal::bad("it is a patch between two other trees"));
     }
-    let Some((document, files)) = header.outputs.split_first() else {
-        return Err(Refusal::bad("it makes nothing"));
-    };
-    let made = files.iter().fold(0_u64, |sum, output| sum.saturating_add(output.len));
-    if document.len > masked_len_max(signed.length, signed.files) || files.len() as u64 > signed.files {
-        return Err(Refusal::bad("it makes more than the list of files that was signed has"));
-    }
-    if made > signed.bytes {
-        return Err(Refusal::bad(format!("it makes {made} bytes, and the release has {}", signed.bytes)));
-    }
+    let made = judge_outputs(signed, header)?;
     judge_bases(job, header)?;
     let to_come = offer.bytes.saturating_sub(here);
     let needed = made.saturating_add(header.scratch_len()).saturating_add(to_come).saturating_add(SPACE_SLACK);
@@ -195,6 +188,32 @@ fn judge(job: &Job<'_>, header: &Header, here: u64) -> Result<(), Refusal> {
         }
         _ => Ok(()),
     }
+}
+
+/// What it makes is no more than what was signed. Answers with the bytes of all files that it makes.
+fn judge_outputs(signed: &TreeRef, header: &Header) -> Result<u64, Refusal> {
+    let Some((document, files)) = header.outputs.split_first() else {
+        return Err(Refusal::bad("it makes nothing"));
+    };
+    let sum = |len: fn(&Output) -> u64| files.iter().fold(0_u64, |sum, output| sum.saturating_add(len(output)));
+    let made = sum(|output| output.len);
+    if document.len > masked_len_max(signed.length, signed.files) || files.len() as u64 > signed.files {
+        return Err(Refusal::bad("it makes more than the list of files that was signed has"));
+    }
+    if made > signed.bytes {
+        return Err(Refusal::bad(format!("it makes {made} bytes, and the release has {}", signed.bytes)));
+    }
+    let (images, max) = (sum(Output::image_len).saturating_add(document.image_len()), images_len_max(signed.bytes));
+    if images > max {
+        return Err(Refusal::bad(format!("it packs {images} bytes, and {max} are worth it for this release")));
+    }
+    Ok(made)
+}
+
+/// How much what is in new archives may be: it takes time to make, and nothing of it is seen before it is packed. The format's
+/// own limit is for one archive that holds little else than zeros; a whole release does not.
+fn images_len_max(release_len: u64) -> u64 {
+    release_len.saturating_mul(16).saturating_add(64 << 20)
 }
 
 /// The bases that it names are what is recorded here, and were not edited since.
@@ -218,4 +237,34 @@ fn judge_bases(job: &Job<'_>, header: &Header) -> Result<(), Refusal> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use updraft_core::digest::Digest;
+    use updraft_delta::container::Params;
+    use updraft_delta::{Group, Image};
+
+    use super::*;
+
+    fn header(outputs: &[(u64, u64)]) -> Header {
+        let params = Params::of_zip([]);
+        let output =
+            |&(len, image)| Output { group: 0, len, image: Some(Image { params: params.clone(), len: image }) };
+        let outputs = outputs.iter().map(output).collect();
+        Header { from: [0; 32], to: [0; 32], bases: Vec::new(), groups: vec![Group::default()], outputs }
+    }
+
+    #[test]
+    fn what_is_packed_is_in_proportion_to_the_release() {
+        let signed = TreeRef { digest: Digest::of(b"tree"), length: 1_000, files: 3, bytes: 10 << 20, stored: 1 << 20 };
+        let judged =
+            |outputs: &[(u64, u64)]| judge_outputs(&signed, &header(outputs)).map_err(|refusal| refusal.reason);
+        let most = (160 + 64) << 20;
+        assert_eq!(judged(&[(100, 0), (5 << 20, most / 2), (7, most / 2)]), Ok((5 << 20) + 7));
+        let refused = judged(&[(100, 0), (5 << 20, most / 2), (7, most / 2 + 1)]).unwrap_err();
+        assert_eq!(refused, "it packs 234881025 bytes, and 234881024 are worth it for this release");
+        assert!(judged(&[(100, most + 1), (7, 7)]).is_err(), "the list of files is an output as any other");
+        assert!(judged(&[(100, u64::MAX), (7, u64::MAX)]).is_err());
+    }
 }

@@ -12,13 +12,10 @@ use updraft_files::Dir;
 
 use super::super::MODE;
 use super::super::blob::keep;
-use super::{Job, Made, Refusal, Stop};
+use super::{Job, Made, Refusal, Stop, scratch};
 
 const PREFIX: &str = "patch.";
 const SUFFIX: &str = ".new";
-
-/// What archives are unpacked to; swept as the others are.
-const SCRATCH: &str = "patch.images.new";
 
 fn name(index: usize) -> String {
     format!("{PREFIX}{index}{SUFFIX}")
@@ -32,12 +29,6 @@ pub(super) fn sweep(downloads: &Dir) -> Result<(), Stop> {
         }
     }
     Ok(())
-}
-
-/// A file for what archives are unpacked to. It goes with the next sweep, and when the patch is done.
-pub(super) fn scratch(downloads: &Dir) -> Result<File, Stop> {
-    downloads.create_file(SCRATCH.as_ref(), MODE)?;
-    Ok(downloads.open_rw(SCRATCH.as_ref())?)
 }
 
 /// Takes the outputs of a patch.
@@ -97,6 +88,9 @@ impl<'a> Outputs<'a> {
     /// What applying the patch was stopped by, when it ended with `error`.
     pub(super) fn stopped_by(self, error: updraft_delta::Error) -> Stop {
         use updraft_delta::Error as E;
+        if let Err(cancelled) = self.job.place.fetcher.cancel().check() {
+            return cancelled.into();
+        }
         match (self.stop, error) {
             (Some(stop), _) => stop,
             (None, error @ (E::Base { .. } | E::Old { .. } | E::Patch(_) | E::Scratch(_) | E::Output { .. })) => {
@@ -121,7 +115,7 @@ impl<'a> Outputs<'a> {
             self.job.place.fetcher.cancel().check()?;
             downloads.sync_at(name(index).as_ref())?;
         }
-        downloads.remove_file(SCRATCH.as_ref())?;
+        downloads.remove_file(scratch::NAME.as_ref())?;
         for (digest, index) in digests.iter().zip(1..) {
             downloads.rename(name(index).as_ref(), downloads, digest.to_string().as_ref())?;
         }
