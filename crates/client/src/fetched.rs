@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! {"format":1,"last":{"release":{...},"by":"patch","fetch_bytes":...,"full_bytes":...},
-//!  "bad":[{"from":"...","to":"...","bytes":...,"tag":"...","reason":"..."}]}
+//!  "bad":[{"from":"...","to":"...","bytes":...,"tag":"...","program":"...","reason":"..."}]}
 //! ```
 //!
 //! Nothing hangs on this file: without it a person is told less, and a bad patch is fetched once more.
@@ -22,6 +22,8 @@ const FILE: &str = "fetched.json";
 const FILE_LEN_MAX: u64 = 64 << 10;
 /// So many bad patches are remembered: a device meets one when it follows a release, and there are few sources.
 const BAD_MAX: usize = 8;
+/// The version of this program.
+const PROGRAM: &str = env!("CARGO_PKG_VERSION");
 
 /// Why the cheapest way was left for the next one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,20 +85,24 @@ struct Last {
     fetched: Fetched,
 }
 
-/// A patch that was no good. Another object in its place is worth another try.
+/// A patch that was no good. Another object in its place is worth another try, and so is another program: this one may not have
+/// known what the patch needs.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Bad {
     from: Digest,
     to: Digest,
     bytes: u64,
     tag: Option<String>,
+    /// The version of the program that tried it; one that did not write it down is another.
+    #[serde(default)]
+    program: String,
     reason: String,
 }
 
 impl Bad {
     fn is(&self, offer: &Offer) -> bool {
-        let Self { from, to, bytes, tag, .. } = self;
-        (*from, *to, *bytes) == (offer.from, offer.to, offer.bytes) && *tag == offer.tag
+        let Self { from, to, bytes, tag, program, .. } = self;
+        (*from, *to, *bytes) == (offer.from, offer.to, offer.bytes) && *tag == offer.tag && program == PROGRAM
     }
 }
 
@@ -135,7 +141,7 @@ pub(crate) fn shun(folder: &Dir, offer: &Offer, reason: &str) {
     let mut notebook = Notebook::read(folder);
     let Offer { from, to, bytes, tag } = offer.clone();
     notebook.bad.retain(|bad| !bad.is(offer));
-    notebook.bad.insert(0, Bad { from, to, bytes, tag, reason: reason.to_owned() });
+    notebook.bad.insert(0, Bad { from, to, bytes, tag, program: PROGRAM.to_owned(), reason: reason.to_owned() });
     notebook.bad.truncate(BAD_MAX);
     notebook.write(folder);
 }
@@ -162,6 +168,22 @@ mod tests {
         assert!((1..=BAD_MAX as u64).all(|n| is_bad(offer(n))));
         assert!(!is_bad(Offer { tag: Some("another".into()), ..offer(1) }), "another object");
         assert!(!is_bad(Offer { to: Digest::of(b"newer"), ..offer(1) }), "another pair");
+    }
+
+    #[test]
+    fn another_program_may_know_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = Dir::open(folder.path()).unwrap();
+        shun(&dir, &offer(1), "a stream is compressed in way 2, which this program does not know");
+        let file = folder.path().join(FILE);
+        let mine = std::fs::read_to_string(&file).unwrap();
+        let (field, other) = (format!("\"program\":\"{PROGRAM}\","), "\"program\":\"0.0.9\",");
+        for by in [other, ""] {
+            std::fs::write(&file, mine.replace(&field, by)).unwrap();
+            assert_eq!((Notebook::read(&dir).bad.len(), is_bad(&dir, &offer(1))), (1, false), "{by}");
+        }
+        std::fs::write(&file, mine).unwrap();
+        assert!(is_bad(&dir, &offer(1)));
     }
 
     #[test]

@@ -161,6 +161,15 @@ fn fetch_and_apply(job: &Job<'_>) -> Result<Made, Stop> {
     let patch = Patch::open(&file).map_err(Refusal::bad)?;
     // It came from a disk now, where others may write, and in pieces that need not be of one object.
     judge(job, patch.header(), job.offer.bytes)?;
+    let made = apply(job, &patch);
+    if let Err(Stop::Refused(Refusal { blame: Blame::Patch, .. })) = &made {
+        // A file that was edited while it was read spoils what is made from it. If one was, nobody knows whether the patch is any good.
+        Bases::find(job, patch.header())?;
+    }
+    made
+}
+
+fn apply(job: &Job<'_>, patch: &Patch<'_>) -> Result<Made, Stop> {
     let bases = Bases::find(job, patch.header())?;
     let bases: Vec<&dyn ReadAt> = bases.all().collect();
     let mut outputs = Outputs::new(job, patch.header());

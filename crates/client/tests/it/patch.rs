@@ -2,11 +2,13 @@
 //! leaves anything behind.
 
 use std::fs;
+use std::path::PathBuf;
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use proptest::prelude::*;
 use updraft_client::install::Options;
-use updraft_client::{Cancel, Class, FellBack, Fetched, Progress, Route};
+use updraft_client::{Cancel, Class, FellBack, Fetched, Phase, Progress, Route};
 use updraft_core::release::FromTree;
 use updraft_delta::Patch;
 use updraft_testkit::{TreeFixture, noise};
@@ -255,6 +257,44 @@ fn a_base_that_was_edited_here_spoils_the_patch_and_another_file_does_not() {
         fs::write(&app, text(0, 4_000)).unwrap();
         assert_eq!(taken(&device).by, Route::Patch);
     }
+}
+
+/// Edits a file as soon as something is made from it.
+struct EditWhileMade {
+    file: PathBuf,
+    content: String,
+    patching: AtomicBool,
+}
+
+impl Progress for EditWhileMade {
+    fn phase(&self, phase: Phase) {
+        self.patching.store(phase == Phase::Patching, Ordering::Relaxed);
+    }
+
+    fn bytes(&self, _: u64, _: u64) {
+        if self.patching.swap(false, Ordering::Relaxed) {
+            fs::write(&self.file, &self.content).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_base_that_is_edited_while_it_is_read_is_not_the_patchs_fault() {
+    let (_server, device, _) = scene();
+    let edit = EditWhileMade {
+        file: device.dir().join("app"),
+        content: text(0, 4_000).replace("old", "odd"),
+        patching: AtomicBool::new(false),
+    };
+    let mut updater = device.open();
+    let update = crate::support::available(updater.check(device.now).unwrap());
+    let staged = updater.download(&update, &edit).unwrap();
+    assert_eq!(staged.fetched().fell_back.unwrap().reason, "'app' was edited or removed here");
+    updater.apply(staged, &Options::default(), device.now).unwrap();
+    updater.rollback(&Options::default()).unwrap();
+    drop(updater);
+    fs::write(&edit.file, text(0, 4_000)).unwrap();
+    assert_eq!(taken(&device).by, Route::Patch);
 }
 
 /// Cancels when so many bytes have come.
