@@ -11,7 +11,7 @@
 //!
 //! What is behind a member, CRC-32 and length, follows.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use super::member::{self, Members};
 use super::params::{Deflated, Params};

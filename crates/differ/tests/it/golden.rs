@@ -49,10 +49,10 @@ fn a64(lens: &[usize]) -> Vec<u8> {
         let callee = starts[n as usize * 7 % starts.len()];
         let word = match n % 5 {
             0 => 0x9400_0000 | ((callee as i64 - at as i64) >> 2) as u32 & 0x03ff_ffff,
-            1 => 0xb000_0000 | n % 8,
+            1 => 0xb000_0000 | (n % 8),
             2 => 0x9100_0000 | (callee as u32 & 0xfff) << 10 | ((n - 1) % 8) << 5,
             3 => 0x5400_0000 | (n % 11) << 5,
-            _ => 0xaa00_03e0 | n % 30 << 16,
+            _ => 0xaa00_03e0 | (n % 30) << 16,
         };
         file[CODE + at..CODE + at + 4].copy_from_slice(&word.to_le_bytes());
     }
