@@ -84,7 +84,7 @@ async fn make(depot: Depot, workshop: Arc<dyn Workshop>, app: AppName, pair: Pai
             tracing::info!(%app, %from, %to, bytes, instead, secs, "a patch was made");
         }
         Ok(Outcome::Kept(Kept::NotSmaller(bytes, instead))) => {
-            tracing::info!(%app, %from, %to, bytes, instead, "a patch is not kept: it is no smaller than what it replaces");
+            tracing::info!(%app, %from, %to, bytes, instead, "a patch is not kept: it saves too little");
         }
         Ok(Outcome::Skipped(reason)) => tracing::warn!(%app, %from, %to, %reason, "a patch is not made"),
         Err(reason) => depot.patch_failed(&app, pair, &reason, Timestamp::now()).await,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::Value;
+use updraft_core::Timestamp;
 use updraft_core::release::Notes;
 use updraft_server::depot::{Depot, OnlineKeys, Options};
 use updraft_server::http::Access;
@@ -11,7 +12,7 @@ use updraft_server::store::Store;
 use updraft_testkit::{TreeFixture, noise};
 
 use super::http_scene::{Publisher, Scene};
-use super::patches_support::{Bench, large, pair, patch, until};
+use super::patches_support::{Bench, large, pair, patch, publish_files, until};
 
 /// A scene with two large releases.
 async fn scene() -> (Scene, TreeFixture, TreeFixture) {
@@ -139,6 +140,29 @@ async fn what_a_device_asks_for_in_vain_is_made_and_what_a_stranger_invents_is_n
 }
 
 #[tokio::test]
+async fn nobody_can_order_what_no_device_is_due() {
+    let (scene, old, new) = scene().await;
+    let app = "demo".parse().unwrap();
+    let (windows, linux) = (large("windows"), large("linux"));
+    for (version, platform, files) in [("1.2.0", "windows-x86_64", &windows), ("1.3.0", "linux-x86_64", &linux)] {
+        publish_files(&scene.depot, version, platform, Some("stable"), files, Timestamp::now()).await.unwrap();
+        scene.depot.patches(&app).await.unwrap();
+    }
+    let noting = tokio::spawn(maker::run(scene.depot.clone(), Arc::new(Bench::default()), 0));
+    let before = scene.depot.patches(&app).await.unwrap().patches.len();
+    // Another platform's, back to an older one, and from what has no device: each is in the store, and live.
+    for (from, to) in [(&windows, &linux), (&linux, &windows), (&linux, &new), (&new, &old), (&windows, &old)] {
+        assert_eq!(scene.get(&paths(from, to).0).await.status, 404);
+    }
+    // The words are heard in order: this one last.
+    assert_eq!(scene.get(&paths(&old, &linux).0).await.status, 404);
+    let asked = async || scene.depot.patches(&app).await.unwrap().patches.len();
+    until("the last was heard", async || asked().await > before).await;
+    assert_eq!(asked().await, before + 1);
+    noting.abort();
+}
+
+#[tokio::test]
 async fn a_flood_of_questions_costs_a_bounded_queue() {
     let (scene, ..) = scene().await;
     let mut publisher = Publisher::of(&scene);
@@ -148,6 +172,7 @@ async fn a_flood_of_questions_costs_a_bounded_queue() {
     for n in 0..70 {
         let files = TreeFixture::of(&[("n", &n.to_string())]);
         publisher.publish(&format!("2.{n}.0"), &files, Notes::Text("new".into())).await;
+        scene.depot.patches(&app).await.unwrap();
     }
     let newest = TreeFixture::of(&[("n", "69")]);
     for n in 0..69 {
@@ -157,10 +182,10 @@ async fn a_flood_of_questions_costs_a_bounded_queue() {
         let patches = scene.depot.patches(&app).await.unwrap().patches;
         patches.iter().filter(|patch| patch.to == newest.tree().digest()).count()
     };
-    until("all were heard", async || waiting().await >= 64).await;
+    until("all were heard", async || waiting().await >= 15).await;
     for _ in 0..1_000 {
         tokio::task::yield_now().await;
     }
-    assert!(waiting().await <= 64 + 1, "those of the last release come from elsewhere");
+    assert_eq!(waiting().await, 15, "sixteen releases are remembered, with the newest one");
     noting.abort();
 }

@@ -20,7 +20,9 @@ const PAIRS_MAX: usize = 8_000;
 /// How many releases of a platform are remembered.
 const RELEASES_MAX: usize = 16;
 /// How many pairs wait at most because devices asked for them.
-pub(super) const ASKED_MAX: usize = 64;
+const ASKED_MAX: usize = 64;
+/// How many patches to one tree there may be at most because devices asked for them.
+pub(super) const ASKED_OF_TARGET_MAX: usize = 32;
 /// Longest reason that is kept, in bytes.
 const REASON_LEN_MAX: usize = 500;
 /// How often something is tried.
@@ -187,12 +189,19 @@ impl Book {
         self.skipped.retain(|pair, _| targets.contains(&pair.to));
     }
 
-    /// A device wants this pair. Whether there is room for it.
+    /// What is remembered of patches that make the tree `to`.
+    pub(super) fn to(&self, to: Digest) -> impl Iterator<Item = (&Pair, &Entry)> {
+        let first = Pair { to, from: Digest::from_bytes([0; 32]) };
+        self.pairs.range(first..).take_while(move |(pair, _)| pair.to == to)
+    }
+
+    /// A device wants this pair. Whether there is room for it. What this server cannot make takes none.
     pub(super) fn ask(&mut self, pair: Pair) -> bool {
         if self.pairs.contains_key(&pair) || self.skipped.contains_key(&pair) {
             return true;
         }
-        let waiting = self.pairs.values().filter(|entry| matches!(entry, Entry::Asked)).count();
+        let waits = |(pair, entry): &(&Pair, &Entry)| matches!(entry, Entry::Asked) && !self.skipped.contains_key(pair);
+        let waiting = self.pairs.iter().filter(waits).count();
         if waiting >= ASKED_MAX || self.pairs.len() >= PAIRS_MAX {
             return false;
         }

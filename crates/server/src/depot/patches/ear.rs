@@ -11,6 +11,7 @@ use updraft_core::Timestamp;
 use updraft_core::layout::{self, Key};
 use updraft_core::name::AppName;
 
+use super::book::{ASKED_OF_TARGET_MAX, Book};
 use super::{Depot, Pair, pair_of, queue};
 use crate::depot::{Error, View};
 
@@ -121,19 +122,7 @@ impl Depot {
 
     async fn heard(&self, word: Word) -> Result<(), Error> {
         match word {
-            Word::Missed(app, pair) => {
-                let slot = self.slot(&app)?;
-                let is_known = self.look_at_book(&slot, |book| book.pairs.contains_key(&pair)).await?;
-                // Whoever publishes has put it there; nobody else can.
-                if is_known || self.inner.store.stat(&layout::tree(&app, pair.from)).await?.is_none() {
-                    return Ok(());
-                }
-                if self.with_book(&slot, |book| book.ask(pair)).await? {
-                    self.inner.patches.stir();
-                } else {
-                    tracing::debug!(%app, from = %pair.from, to = %pair.to, "a patch was asked for; too many wait already");
-                }
-            }
+            Word::Missed(app, pair) => self.missed(&app, pair).await?,
             Word::Served(app, pair, bytes) => {
                 let slot = self.slot(&app)?;
                 let used = self.with_book(&slot, |book| book.used(&pair, Timestamp::now())).await?;
@@ -143,6 +132,29 @@ impl Depot {
                     Tally::add(&slot.tally.saved_bytes, u64::try_from(saved).unwrap_or_default());
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// A device asked for a patch that is not there. Anybody can ask: only what some device may be due is made for it, and no
+    /// more than a few to each release.
+    async fn missed(&self, app: &AppName, pair: Pair) -> Result<(), Error> {
+        let slot = self.slot(app)?;
+        let (live, releases_max) = (super::live(&*slot.live()?), self.inner.options.patch_releases);
+        let may_ask = |book: &Book| !book.pairs.contains_key(&pair) && queue::leads_on(book, &live, &pair);
+        // A release that is not live any more may have been collected.
+        if !self.look_at_book(&slot, may_ask).await?
+            || self.inner.store.stat(&layout::tree(app, pair.from)).await?.is_none()
+        {
+            return Ok(());
+        }
+        let asked = self.with_book(&slot, |book| {
+            queue::asked_for(book, &live, releases_max, pair.to) < ASKED_OF_TARGET_MAX && book.ask(pair)
+        });
+        if asked.await? {
+            self.inner.patches.stir();
+        } else {
+            tracing::debug!(%app, from = %pair.from, to = %pair.to, "a patch was asked for; there are too many already");
         }
         Ok(())
     }

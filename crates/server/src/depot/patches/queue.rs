@@ -37,20 +37,47 @@ pub(super) fn wanted(book: &Book, live: &[Known], releases_max: usize) -> Vec<Pa
         let last = last(book, target, releases_max).into_iter().map(|from| Pair { to: target.tree, from });
         pairs.extend(last.filter(|pair| seen.insert(*pair)));
         // What a device asked for stays on the list, whatever became of it.
-        let first = Pair { to: target.tree, from: Digest::from_bytes([0; 32]) };
-        let of_target = book.pairs.range(first..).map(|(pair, _)| *pair).take_while(|pair| pair.to == target.tree);
+        let of_target = book.to(target.tree).map(|(pair, _)| *pair);
         pairs.extend(of_target.filter(|pair| seen.insert(*pair)));
     }
     pairs
+}
+
+/// Whether a device may have the one tree of `pair` and be due the other: both are of known releases, the second one is live,
+/// and the first is older and of its platform or of any.
+pub(super) fn leads_on(book: &Book, live: &[Known], pair: &Pair) -> bool {
+    let mut targets = live.iter().filter(|target| target.tree == pair.to);
+    targets.any(|target| {
+        let mut known = book.releases.iter().chain(live);
+        known.any(|release| release.tree == pair.from && is_before(release, target))
+    })
+}
+
+/// Whether `pair` is on the list only because devices asked for it.
+pub(super) fn is_asked(book: &Book, live: &[Known], releases_max: usize, pair: &Pair) -> bool {
+    let mut targets = live.iter().filter(|target| target.tree == pair.to);
+    !targets.any(|target| last(book, target, releases_max).contains(&pair.from))
+}
+
+/// How many patches there are to the tree `to`, or will be, because devices asked for them.
+pub(super) fn asked_for(book: &Book, live: &[Known], releases_max: usize, to: Digest) -> usize {
+    let targets = live.iter().filter(|target| target.tree == to);
+    let last: BTreeSet<Digest> = targets.flat_map(|target| last(book, target, releases_max)).collect();
+    let costs = |entry: &Entry| !matches!(entry, Entry::NotSmaller { .. });
+    book.to(to).filter(|(pair, entry)| costs(entry) && !last.contains(&pair.from)).count()
+}
+
+/// Whether devices with `release` may get `target`.
+fn is_before(release: &Known, target: &Known) -> bool {
+    (release.platform == target.platform || release.platform.is_any()) && release.version < target.version
 }
 
 /// The trees of the last releases before `target` whose devices may get it.
 fn last(book: &Book, target: &Known, releases_max: usize) -> Vec<Digest> {
     let mut trees = Vec::new();
     for release in &book.releases {
-        let fits = release.platform == target.platform || release.platform.is_any();
         let is_new = release.tree != target.tree && !trees.contains(&release.tree);
-        if fits && is_new && release.version < target.version && trees.len() < releases_max {
+        if is_new && is_before(release, target) && trees.len() < releases_max {
             trees.push(release.tree);
         }
     }

@@ -19,8 +19,29 @@ use crate::store::{Body, Spool, SpoolWriter};
 pub(crate) enum Kept {
     /// It is there now, or one was already; so many bytes, instead of so many.
     There(u64, u64),
-    /// It is no smaller than what it replaces.
+    /// It is not worth it: no smaller than what it replaces, or hardly.
     NotSmaller(u64, u64),
+}
+
+/// What a patch has to be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Worth {
+    /// What devices fetch without it, in bytes.
+    instead: u64,
+    /// The longest that is kept.
+    len_max: u64,
+}
+
+impl Worth {
+    /// It replaces this, and is smaller.
+    pub(super) fn smaller_than(instead: u64) -> Self {
+        Self { instead, len_max: instead.saturating_sub(1) }
+    }
+
+    /// It replaces this, and saves a quarter of it: anybody can have asked for it, and it takes room.
+    pub(super) fn much_smaller_than(instead: u64) -> Self {
+        Self { instead, len_max: instead / 4 * 3 }
+    }
 }
 
 /// A patch on its way in. Dropped without [`PatchUpload::finish`], it is gone.
@@ -66,12 +87,12 @@ impl Depot {
         pair: Pair,
         spool: Spool,
         (old, new): (Tree, Tree),
-        instead: u64,
+        Worth { instead, len_max }: Worth,
         now: Timestamp,
     ) -> Result<Kept, Error> {
         let slot = self.slot(app)?;
         let bytes = spool.len();
-        if bytes >= instead {
+        if bytes > len_max {
             self.with_book(&slot, |book| book.set(pair, Entry::NotSmaller { bytes, instead })).await?;
             Tally::add(&slot.tally.skipped, 1);
             return Ok(Kept::NotSmaller(bytes, instead));
@@ -134,7 +155,7 @@ impl PatchUpload {
         let not_smaller = self.not_smaller();
         let Self { depot, app, pair, trees, instead, spool } = self;
         let spool = blocking(move || spool.finish()).await??;
-        match depot.keep_patch(&app, pair, spool, trees, instead, now).await? {
+        match depot.keep_patch(&app, pair, spool, trees, Worth::smaller_than(instead), now).await? {
             Kept::There(..) => Ok(()),
             Kept::NotSmaller(..) => Err(not_smaller),
         }

@@ -9,8 +9,8 @@ use updraft_core::tree::stored::Encoding;
 use updraft_core::tree::{Tree, codec, patch};
 
 use super::ear::Tally;
-use super::upload::Kept;
-use super::{Depot, Entry, Pair};
+use super::upload::{Kept, Worth};
+use super::{Depot, Entry, Pair, queue};
 use crate::depot::{Error, blocking};
 use crate::maker::Workshop;
 use crate::store::{Lent, SpoolWriter};
@@ -98,7 +98,11 @@ impl Depot {
         let Work { app, pair, lent, spool, old, new, instead } = work;
         drop(lent);
         let spool = blocking(move || spool.finish_lent()).await??;
-        self.keep_patch(&app, pair, spool, (old, new), instead, now).await
+        let slot = self.slot(&app)?;
+        let (live, releases_max) = (super::live(&*slot.live()?), self.inner.options.patch_releases);
+        let is_asked = self.look_at_book(&slot, |book| queue::is_asked(book, &live, releases_max, &pair)).await?;
+        let worth = if is_asked { Worth::much_smaller_than(instead) } else { Worth::smaller_than(instead) };
+        self.keep_patch(&app, pair, spool, (old, new), worth, now).await
     }
 
     /// Remembers why a patch was not made.
