@@ -81,7 +81,8 @@ impl Depot {
                 to: pair.to,
                 state: state(book, &pair, maker.as_deref()),
             };
-            api::Patches { patches: queue::wanted(book, &live, releases_max).into_iter().map(describe).collect() }
+            let wanted = queue::wanted(book, &live, releases_max).into_iter();
+            api::Patches { patches: wanted.map(|turn| describe(turn.pair)).collect() }
         })
         .await
     }
@@ -200,8 +201,8 @@ impl Depot {
         let releases_max = self.inner.options.patch_releases;
         self.look_at_book(slot, |book| {
             let mut given_up = GivenUp::default();
-            for pair in queue::wanted(book, &live, releases_max) {
-                if let api::PatchState::Failed { reason, again: None, .. } = state(book, &pair, maker.as_deref()) {
+            for turn in queue::wanted(book, &live, releases_max) {
+                if let api::PatchState::Failed { reason, again: None, .. } = state(book, &turn.pair, maker.as_deref()) {
                     given_up.count += 1;
                     given_up.last_reason.get_or_insert(reason);
                 }

@@ -12,6 +12,7 @@ use updraft_core::layout::{self, Key};
 use updraft_core::name::AppName;
 
 use super::book::{ASKED_OF_TARGET_MAX, Book};
+use super::queue::Turn;
 use super::{Depot, Pair, pair_of, queue};
 use crate::depot::{Error, View};
 
@@ -173,7 +174,7 @@ impl Depot {
     pub(crate) async fn patches_due(&self, now: Timestamp) -> Vec<(AppName, Pair)> {
         let maker = self.inner.patches.maker().unwrap_or_default();
         let slots: Vec<_> = self.inner.apps.load().values().cloned().collect();
-        let mut due = Vec::new();
+        let mut due: Vec<(Turn, AppName)> = Vec::new();
         for slot in slots {
             let Some(view) = slot.view() else { continue };
             let (live, releases_max) = (super::live(&view), self.inner.options.patch_releases);
@@ -183,13 +184,15 @@ impl Depot {
                 queue::due(book, &live, releases_max, &maker, now)
             });
             match noted.await {
-                Ok(pairs) => {
-                    slot.tally.waiting.store(pairs.len() as u64, Ordering::Relaxed);
-                    due.extend(pairs.into_iter().map(|pair| (slot.name.clone(), pair)));
+                Ok(turns) => {
+                    slot.tally.waiting.store(turns.len() as u64, Ordering::Relaxed);
+                    due.extend(turns.into_iter().map(|turn| (turn, slot.name.clone())));
                 }
                 Err(error) => tracing::error!(app = %slot.name, %error, "no patches are made for this app now"),
             }
         }
-        due
+        // No app waits for all of another's.
+        due.sort();
+        due.into_iter().map(|(turn, app)| (app, turn.pair)).collect()
     }
 }

@@ -1,7 +1,7 @@
 //! Which patches are to be made, and in which order. Pure.
 //!
-//! To each live release, the newest first: from the last few releases of its platform, or of any, the newest first; then
-//! from what devices asked for. A pair whose turn has come is not made twice, and one that failed waits.
+//! To each live release, the newest first: from the last few releases of its platform, or of any, the newest first; after
+//! all of those, from what devices asked for. A pair whose turn has come is not made twice, and one that failed waits.
 
 use std::collections::BTreeSet;
 
@@ -10,8 +10,18 @@ use updraft_core::digest::Digest;
 
 use super::book::{Book, Entry, Known, Pair};
 
+/// When the turn of a pair comes. In their order, also across apps, whatever devices ask for waits for what is due anyway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Turn {
+    /// Only because devices asked for it.
+    pub(super) is_asked: bool,
+    /// Its place in the list of its app.
+    pub(super) place: usize,
+    pub(super) pair: Pair,
+}
+
 /// The pairs to make now.
-pub(super) fn due(book: &Book, live: &[Known], releases_max: usize, maker: &str, now: Timestamp) -> Vec<Pair> {
+pub(super) fn due(book: &Book, live: &[Known], releases_max: usize, maker: &str, now: Timestamp) -> Vec<Turn> {
     let is_due = |pair: &Pair| {
         !book.making.contains(pair)
             && !book.skipped.contains_key(pair)
@@ -23,24 +33,29 @@ pub(super) fn due(book: &Book, live: &[Known], releases_max: usize, maker: &str,
                 Some(Entry::Made { .. } | Entry::NotSmaller { .. }) => false,
             }
     };
-    let mut pairs = wanted(book, live, releases_max);
-    pairs.retain(is_due);
-    pairs
+    let mut turns = wanted(book, live, releases_max);
+    turns.retain(|turn| is_due(&turn.pair));
+    turns
 }
 
 /// Every pair that is made, will be, or was tried, in that order.
-pub(super) fn wanted(book: &Book, live: &[Known], releases_max: usize) -> Vec<Pair> {
+pub(super) fn wanted(book: &Book, live: &[Known], releases_max: usize) -> Vec<Turn> {
     let mut targets: Vec<&Known> = live.iter().collect();
     targets.sort_by(|a, b| b.version.cmp(&a.version).then_with(|| a.platform.cmp(&b.platform)));
-    let (mut pairs, mut seen) = (Vec::new(), BTreeSet::new());
-    for target in targets {
-        let last = last(book, target, releases_max).into_iter().map(|from| Pair { to: target.tree, from });
-        pairs.extend(last.filter(|pair| seen.insert(*pair)));
-        // What a device asked for stays on the list, whatever became of it.
-        let of_target = book.to(target.tree).map(|(pair, _)| *pair);
-        pairs.extend(of_target.filter(|pair| seen.insert(*pair)));
+    let (mut turns, mut seen) = (Vec::new(), BTreeSet::new());
+    let mut add = |is_asked, pair| {
+        if seen.insert(pair) {
+            turns.push(Turn { is_asked, place: turns.len(), pair });
+        }
+    };
+    for target in &targets {
+        last(book, target, releases_max).into_iter().for_each(|from| add(false, Pair { to: target.tree, from }));
     }
-    pairs
+    // What a device asked for stays on the list, whatever became of it.
+    for target in &targets {
+        book.to(target.tree).for_each(|(pair, _)| add(true, *pair));
+    }
+    turns
 }
 
 /// Whether a device may have the one tree of `pair` and be due the other: both are of known releases, the second one is live,
@@ -93,4 +108,45 @@ pub(super) fn sources(book: &Book, releases_max: usize) -> BTreeSet<Digest> {
         *count <= releases_max
     });
     newest.map(|release| release.tree).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn release(platform: &str, version: &str) -> Known {
+        let tree = Digest::of(format!("{platform} {version}").as_bytes());
+        Known { platform: platform.parse().unwrap(), version: version.parse().unwrap(), tree }
+    }
+
+    #[test]
+    fn what_is_asked_for_waits_for_what_is_due_to_every_release() {
+        let [a1, a2, a3] = ["1.0.0", "2.0.0", "3.0.0"].map(|version| release("linux-x86_64", version));
+        let [b1, b2] = ["1.0.0", "2.0.0"].map(|version| release("windows-x86_64", version));
+        let mut book = Book::default();
+        let live = [a1.clone(), a2.clone(), a3.clone(), b1.clone(), b2.clone()];
+        book.note(&live);
+        let pair = |from: &Known, to: &Known| Pair { from: from.tree, to: to.tree };
+        assert!(book.ask(pair(&a1, &a3)));
+        let turns = due(&book, &live, 1, "maker", Timestamp::UNIX_EPOCH);
+        let expected =
+            [(false, pair(&a2, &a3)), (false, pair(&a1, &a2)), (false, pair(&b1, &b2)), (true, pair(&a1, &a3))];
+        assert_eq!(turns.iter().map(|turn| (turn.is_asked, turn.pair)).collect::<Vec<_>>(), expected);
+        assert!(turns.is_sorted());
+        assert_eq!([1, 2].map(|last| asked_for(&book, &live, last, a3.tree)), [1, 0]);
+        for (from, to, leads) in [(&a1, &a3, true), (&a3, &a1, false), (&a1, &b2, false), (&a3, &a3, false)] {
+            assert_eq!(leads_on(&book, &live, &pair(from, to)), leads, "{from:?} {to:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_holds_no_place_of_what_is_asked_for() {
+        let mut book = Book::default();
+        let pair = |n: u64| Pair { from: Digest::of(&n.to_be_bytes()), to: Digest::of(b"to") };
+        let asked = (0..1_000).take_while(|n| book.ask(pair(*n))).count() as u64;
+        assert!((1..1_000).contains(&asked));
+        book.skipped.insert(pair(0), "too large".to_owned());
+        assert!(book.ask(pair(asked)), "the place is free");
+        assert!(!book.ask(pair(asked + 1)));
+    }
 }
