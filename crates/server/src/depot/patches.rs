@@ -94,19 +94,29 @@ impl Depot {
     pub async fn remove_patch(&self, app: &AppName, pair: Pair) -> Result<(), Error> {
         let slot = self.slot(app)?;
         let key = layout::patch(app, pair.from, pair.to);
-        let is_known = self.look_at_book(&slot, |book| book.pairs.contains_key(&pair)).await?;
+        let is_known = self.look_at_book(&slot, |book| book.knows(&pair)).await?;
         if !is_known && self.inner.store.stat(&key).await?.is_none() {
             return Err(Error::NotFound(format!(
                 "app {app}: there is no patch from tree {} to {}",
                 pair.from, pair.to
             )));
         }
-        {
-            let _keep = slot.keep.read().await;
-            presence::pardon(&self.inner.store, &key).await?;
-            self.inner.store.delete(&key).await?;
-        }
+        // Alone, so that nobody who has just seen it there counts on it.
+        let _alone = slot.keep.write().await;
+        presence::pardon(&self.inner.store, &key).await?;
+        self.inner.store.delete(&key).await?;
         self.forget_patch(&slot, pair).await
+    }
+
+    /// Forgets a patch that is remembered, if it is not in the store any more: somebody else deleted it.
+    async fn forget_lost_patch(&self, slot: &Slot, pair: Pair) -> Result<(), Error> {
+        let _alone = slot.keep.write().await;
+        let key = layout::patch(&slot.name, pair.from, pair.to);
+        if self.inner.store.stat(&key).await?.is_some() {
+            return Ok(());
+        }
+        tracing::warn!(app = %slot.name, %key, "a patch is not in the store any more, and may be made anew");
+        self.forget_patch(slot, pair).await
     }
 
     /// A patch is not in the store any more.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use updraft_core::Timestamp;
+use updraft_core::layout;
 use updraft_core::release::Notes;
 use updraft_server::depot::{Depot, OnlineKeys, Options};
 use updraft_server::http::Access;
@@ -136,6 +137,19 @@ async fn what_a_device_asks_for_in_vain_is_made_and_what_a_stranger_invents_is_n
     until("it is counted", async || saved().await > 100_000).await;
     assert!(metric(&scene, "updraft_patch_served_bytes_total").await >= whole.body.len() as u64);
     assert!(metric(&scene, "updraft_patches_made_total").await >= 2);
+    making.abort();
+}
+
+#[tokio::test]
+async fn a_patch_that_somebody_deleted_is_made_again_when_it_is_missed() {
+    let (scene, old, new) = scene().await;
+    let making = tokio::spawn(maker::run(scene.depot.clone(), Arc::new(Bench::default()), 1));
+    let (path, pair) = (paths(&old, &new).0, pair(&old, &new));
+    until("it is made", async || scene.get(&path).await.status == 200).await;
+    let key = layout::patch(&"demo".parse().unwrap(), pair.from, pair.to);
+    scene.depot.store().delete(&key).await.unwrap();
+    assert_eq!(scene.get(&path).await.status, 404);
+    until("it is made again", async || scene.depot.store().stat(&key).await.unwrap().is_some()).await;
     making.abort();
 }
 

@@ -161,6 +161,12 @@ impl Book {
 
     pub(super) fn forget(&mut self, pair: &Pair) {
         self.is_changed |= self.pairs.remove(pair).is_some();
+        self.skipped.remove(pair);
+    }
+
+    /// Whether anything is remembered of `pair`.
+    pub(super) fn knows(&self, pair: &Pair) -> bool {
+        self.pairs.contains_key(pair) || self.skipped.contains_key(pair)
     }
 
     /// Remembers what is live, and forgets what no patch can lead to any more.
@@ -197,7 +203,7 @@ impl Book {
 
     /// A device wants this pair. Whether there is room for it. What this server cannot make takes none.
     pub(super) fn ask(&mut self, pair: Pair) -> bool {
-        if self.pairs.contains_key(&pair) || self.skipped.contains_key(&pair) {
+        if self.knows(&pair) {
             return true;
         }
         let waits = |(pair, entry): &(&Pair, &Entry)| matches!(entry, Entry::Asked) && !self.skipped.contains_key(pair);

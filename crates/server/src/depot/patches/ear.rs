@@ -13,7 +13,7 @@ use updraft_core::name::AppName;
 
 use super::book::{ASKED_OF_TARGET_MAX, Book};
 use super::queue::Turn;
-use super::{Depot, Pair, pair_of, queue};
+use super::{Depot, Entry, Pair, pair_of, queue};
 use crate::depot::{Error, View};
 
 /// How much may wait to be heard.
@@ -142,6 +142,10 @@ impl Depot {
     async fn missed(&self, app: &AppName, pair: Pair) -> Result<(), Error> {
         let slot = self.slot(app)?;
         let (live, releases_max) = (super::live(&*slot.live()?), self.inner.options.patch_releases);
+        let is_made = |book: &Book| matches!(book.pairs.get(&pair), Some(Entry::Made { .. }));
+        if self.look_at_book(&slot, is_made).await? {
+            return self.forget_lost_patch(&slot, pair).await;
+        }
         let may_ask = |book: &Book| !book.pairs.contains_key(&pair) && queue::leads_on(book, &live, &pair);
         // A release that is not live any more may have been collected.
         if !self.look_at_book(&slot, may_ask).await?
