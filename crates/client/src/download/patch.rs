@@ -3,6 +3,7 @@
 //! ```text
 //! downloads/PAIR.patch        the patch, as far as it is here: `PAIR` is the first digits of both trees and its length
 //! downloads/patch.N.new       output N, whole or not; nothing has its own name before all of them are believed
+//! downloads/patch.images.new  what is in the old archives that it reads
 //! ```
 //!
 //! A patch is never believed. Its header is compared with what is here and with what was signed before anything is made;
