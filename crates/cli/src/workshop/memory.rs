@@ -1,17 +1,28 @@
 //! How much memory a child may take where nobody has said.
 
 use std::fs;
+use std::path::{Component, Path, PathBuf};
 
 /// More is not taken without being told.
 const MAX: u64 = 4 << 30;
-/// Less is of no use.
-const MIN: u64 = 256 << 20;
 
-/// Half of what the machine has, or the container that this runs in.
+/// Half of what the machine has, or the container or the unit that this runs in.
 pub(super) fn default_max() -> u64 {
     let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| of_machine(&text));
-    let container = fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse().ok());
-    half(machine, container)
+    let groups = fs::read_to_string("/proc/self/cgroup").map(|text| groups(&text)).unwrap_or_default();
+    let limit = |group: PathBuf| fs::read_to_string(group.join("memory.max")).ok()?.trim().parse().ok();
+    half(machine, groups.into_iter().filter_map(limit).min())
+}
+
+/// The control groups that limit this process: its own and those around it, of version 2.
+fn groups(text: &str) -> Vec<PathBuf> {
+    let root = Path::new("/sys/fs/cgroup");
+    let own = text.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+    let own = Path::new(own);
+    if own.components().any(|part| !matches!(part, Component::Normal(_))) {
+        return vec![root.to_owned()];
+    }
+    own.ancestors().map(|group| root.join(group)).collect()
 }
 
 fn of_machine(text: &str) -> Option<u64> {
@@ -22,12 +33,22 @@ fn of_machine(text: &str) -> Option<u64> {
 
 fn half(machine: Option<u64>, container: Option<u64>) -> u64 {
     let there = [machine, container].into_iter().flatten().min();
-    there.map_or(MAX, |there| there / 2).clamp(MIN, MAX)
+    there.map_or(MAX, |there| there / 2).min(MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_limit_of_any_group_around_counts() {
+        let paths =
+            ["system.slice/updraft.service", "system.slice", ""].map(|path| Path::new("/sys/fs/cgroup").join(path));
+        assert_eq!(groups("1:name=systemd:/x\n0::/system.slice/updraft.service\n"), paths);
+        for odd in ["0::/\n", "0::/../../x\n", ""] {
+            assert_eq!(groups(odd), [Path::new("/sys/fs/cgroup")], "{odd}");
+        }
+    }
 
     #[test]
     fn half_of_what_there_is() {
@@ -37,7 +58,7 @@ mod tests {
         assert_eq!(half(Some(6 << 30), None), 3 << 30);
         assert_eq!(half(Some(64 << 30), None), MAX);
         assert_eq!(half(Some(64 << 30), Some(1 << 30)), 512 << 20);
-        assert_eq!(half(Some(64 << 30), Some(1)), MIN);
+        assert_eq!(half(Some(64 << 30), Some(128 << 20)), 64 << 20, "more would end the whole unit");
         assert_eq!(half(None, None), MAX);
     }
 }
