@@ -18,7 +18,7 @@ use tokio::process::{Child, Command};
 use updraft_agent::ui::size;
 use updraft_publisher::patch::too_large;
 use updraft_server::config;
-use updraft_server::maker::{Job, Workshop};
+use updraft_server::maker::{Job, Unmade, Workshop};
 use updraft_server::rescan::BoxFuture;
 
 /// How much memory the old files take in the child, times their length: themselves twice, an index, and what is tried.
@@ -27,6 +27,9 @@ const OLD_TIMES: u64 = 12;
 const BASE_LEN: u64 = 160 << 20;
 /// How much of what a child says at its end is kept, in bytes.
 const SAID_LEN_MAX: u64 = 4 << 10;
+
+/// What Linux says where there is no space or no quota left, or a disk can only be read: `ENOSPC`, `EDQUOT`, `EROFS`.
+const FULL: [u32; 3] = [28, 122, 30];
 
 /// See the module.
 #[derive(Debug)]
@@ -75,17 +78,20 @@ impl Workbench {
         Ok(command)
     }
 
-    async fn run(&self, job: Job) -> Result<(), String> {
+    async fn run(&self, job: Job) -> Result<(), Unmade> {
         let spawned = self.command(job).and_then(|mut command| command.spawn());
-        let mut child = spawned.map_err(|e| format!("{}: it cannot be started: {e}", self.program.display()))?;
+        let cannot = |e| Unmade::Place(format!("{}: it cannot be started: {e}", self.program.display()));
+        let mut child = spawned.map_err(cannot)?;
         match tokio::time::timeout(self.timeout, ended(&mut child)).await {
             Ok(ended) => {
-                let (status, said) = ended.map_err(|e| format!("it cannot be waited for: {e}"))?;
+                let (status, said) = ended.map_err(|e| Unmade::Pair(format!("it cannot be waited for: {e}")))?;
                 verdict(status, &said, self.memory)
             }
             Err(_) => {
-                child.kill().await.map_err(|e| format!("it took too long, and cannot be stopped: {e}"))?;
-                Err(format!("it took more than {} s, the limit that patch_timeout sets", self.timeout.as_secs()))
+                let cannot = |e| Unmade::Pair(format!("it took too long, and cannot be stopped: {e}"));
+                child.kill().await.map_err(cannot)?;
+                let secs = self.timeout.as_secs();
+                Err(Unmade::Pair(format!("it took more than {secs} s, the limit that patch_timeout sets")))
             }
         }
     }
@@ -110,7 +116,7 @@ impl Workshop for Workbench {
         })
     }
 
-    fn make(&self, job: Job) -> BoxFuture<'_, Result<(), String>> {
+    fn make(&self, job: Job) -> BoxFuture<'_, Result<(), Unmade>> {
         Box::pin(self.run(job))
     }
 }
@@ -129,20 +135,25 @@ async fn ended(child: &mut Child) -> std::io::Result<(ExitStatus, String)> {
 }
 
 /// What the end of a child means.
-fn verdict(status: ExitStatus, said: &str, memory: u64) -> Result<(), String> {
+fn verdict(status: ExitStatus, said: &str, memory: u64) -> Result<(), Unmade> {
     if status.success() {
         return Ok(());
     }
     if said.contains("memory allocation of") || said.contains("out of memory") {
-        return Err(format!("it takes more memory than the {} that patch_memory allows", size(memory)));
+        let reason = format!("it takes more memory than the {} that patch_memory allows", size(memory));
+        return Err(Unmade::Pair(reason));
     }
     #[cfg(unix)]
     if std::os::unix::process::ExitStatusExt::signal(&status) == Some(9) {
-        return Err("it was killed, perhaps because the machine is short of memory".to_owned());
+        return Err(Unmade::Pair("it was killed, perhaps because the machine is short of memory".to_owned()));
     }
     let last = said.lines().last().unwrap_or_default();
     let last = last.strip_prefix("error: ").unwrap_or(last);
-    Err(if last.is_empty() { format!("the process that makes it ended: {status}") } else { last.to_owned() })
+    if last.is_empty() {
+        return Err(Unmade::Pair(format!("the process that makes it ended: {status}")));
+    }
+    let is_full = FULL.iter().any(|number| last.contains(&format!("(os error {number})")));
+    Err(if is_full { Unmade::Place(last.to_owned()) } else { Unmade::Pair(last.to_owned()) })
 }
 
 #[cfg(all(test, unix))]
@@ -153,12 +164,18 @@ mod tests {
 
     #[test]
     fn the_end_of_a_child_has_a_reason() {
-        let said = |raw, text| verdict(ExitStatus::from_raw(raw), text, 1 << 30).unwrap_err();
+        let verdict_of = |raw, text| verdict(ExitStatus::from_raw(raw), text, 1 << 30).unwrap_err();
+        let said = |raw, text| match verdict_of(raw, text) {
+            Unmade::Pair(reason) => reason,
+            Unmade::Place(reason) => panic!("{reason}"),
+        };
         assert_eq!(verdict(ExitStatus::from_raw(0), "whatever", 1), Ok(()));
         assert!(said(6, "memory allocation of 4096 bytes failed").contains("patch_memory allows"));
         assert!(said(9, "").contains("short of memory"));
         assert!(said(1 << 8, "one\ntwo").ends_with("two"));
         assert!(said(11, "").contains("signal"));
+        let full = "error: the patch cannot be written: No space left on device (os error 28)";
+        assert!(matches!(verdict_of(4 << 8, full), Unmade::Place(reason) if reason.starts_with("the patch")));
     }
 
     #[test]

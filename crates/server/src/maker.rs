@@ -4,12 +4,14 @@
 //! does to memory or processor, devices are answered. The maker only carries from one to the other and notes what became
 //! of it. It can be stopped at any moment: the next start finds what is still missing.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use updraft_core::Timestamp;
 use updraft_core::digest::Digest;
 use updraft_core::name::AppName;
@@ -35,6 +37,15 @@ pub struct Job {
     pub output: File,
 }
 
+/// Why a patch was not made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unmade {
+    /// Of this pair there is none, as far as can be said: it counts as a try.
+    Pair(String),
+    /// There is trouble where patches are made, and would be with any other pair: it counts as no try.
+    Place(String),
+}
+
 /// Where patches are made.
 pub trait Workshop: Send + Sync + 'static {
     /// The program and the limits, in a few words: what failed with others is tried again.
@@ -44,7 +55,7 @@ pub trait Workshop: Send + Sync + 'static {
     fn refuses(&self, old_len: u64, new_len: u64) -> Option<String>;
 
     /// Makes a patch and applies it to see that it is right. Stops when it is dropped.
-    fn make(&self, job: Job) -> BoxFuture<'_, Result<(), String>>;
+    fn make(&self, job: Job) -> BoxFuture<'_, Result<(), Unmade>>;
 }
 
 /// Makes what is to be made, `jobs` patches at a time, for as long as it runs. With no job at all it only remembers which
@@ -57,27 +68,54 @@ pub async fn run(depot: Depot, workshop: Arc<dyn Workshop>, jobs: usize) {
 }
 
 async fn keep_making(depot: &Depot, workshop: Arc<dyn Workshop>, jobs: usize) {
-    let mut running = JoinSet::new();
+    let (mut running, mut begun) = (JoinSet::new(), HashMap::new());
+    let mut rests_until = Instant::now();
     loop {
         let due = depot.patches_due(Timestamp::now()).await;
-        for (app, pair) in due.into_iter().take(jobs.saturating_sub(running.len())) {
-            if let Err(error) = depot.mark_patch(&app, pair, true).await {
+        let free = if Instant::now() < rests_until { 0 } else { jobs.saturating_sub(running.len()) };
+        for (app, pair) in due.into_iter().take(free) {
+            if let Err(error) = depot.begin_patch(&app, pair, Timestamp::now()).await {
                 tracing::error!(%app, %error, "a patch cannot be begun");
-                continue;
+                depot.end_patch(&app, pair).await;
+                rests_until = Instant::now() + EVERY;
+                break;
             }
-            running.spawn(make(depot.clone(), Arc::clone(&workshop), app, pair));
+            let task = running.spawn(make(depot.clone(), Arc::clone(&workshop), app.clone(), pair));
+            begun.insert(task.id(), (app, pair));
         }
         tokio::select! {
-            Some(_) = running.join_next() => {}
+            Some(ended) = running.join_next_with_id() => match ended {
+                Ok((task, next)) => {
+                    begun.remove(&task);
+                    if next == Next::Rest {
+                        rests_until = Instant::now() + EVERY;
+                    }
+                }
+                Err(error) => {
+                    if let Some((app, pair)) = begun.remove(&error.id()) {
+                        depot.patch_failed(&app, pair, &format!("a defect of the server: {error}"), Timestamp::now()).await;
+                    }
+                }
+            },
             () = depot.stirred() => {}
             () = tokio::time::sleep(EVERY) => {}
         }
     }
 }
 
-async fn make(depot: Depot, workshop: Arc<dyn Workshop>, app: AppName, pair: Pair) {
-    let begun = std::time::Instant::now();
+/// What the maker does after a patch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// Goes on with the next one.
+    GoesOn,
+    /// Waits a while: the next one would fare no better.
+    Rest,
+}
+
+async fn make(depot: Depot, workshop: Arc<dyn Workshop>, app: AppName, pair: Pair) -> Next {
+    let begun = Instant::now();
     let (from, to) = (pair.from, pair.to);
+    let mut next = Next::GoesOn;
     match try_to_make(&depot, &*workshop, &app, pair).await {
         Ok(Outcome::Kept(Kept::There(bytes, instead))) => {
             let secs = begun.elapsed().as_secs();
@@ -87,11 +125,14 @@ async fn make(depot: Depot, workshop: Arc<dyn Workshop>, app: AppName, pair: Pai
             tracing::info!(%app, %from, %to, bytes, instead, "a patch is not kept: it saves too little");
         }
         Ok(Outcome::Skipped(reason)) => tracing::warn!(%app, %from, %to, %reason, "a patch is not made"),
-        Err(reason) => depot.patch_failed(&app, pair, &reason, Timestamp::now()).await,
+        Err(Unmade::Pair(reason)) => depot.patch_failed(&app, pair, &reason, Timestamp::now()).await,
+        Err(Unmade::Place(reason)) => {
+            tracing::error!(%app, %from, %to, %reason, "no patches can be made now; it is tried again in a minute");
+            next = Next::Rest;
+        }
     }
-    if let Err(error) = depot.mark_patch(&app, pair, false).await {
-        tracing::error!(%app, %error, "what became of a patch was not written down");
-    }
+    depot.end_patch(&app, pair).await;
+    next
 }
 
 enum Outcome {
@@ -99,14 +140,23 @@ enum Outcome {
     Skipped(String),
 }
 
-async fn try_to_make(depot: &Depot, workshop: &dyn Workshop, app: &AppName, pair: Pair) -> Result<Outcome, String> {
-    let text = |error: Error| error.to_string();
-    let work = match depot.prepare_patch(app, pair, workshop).await.map_err(text)? {
+/// Whose trouble `error` is: that of the pair, or of the store, which may be full or away.
+fn unmade(error: Error) -> Unmade {
+    use crate::store::Kind;
+    let reason = error.to_string();
+    match error {
+        Error::Store(error) if !matches!(error.kind(), Kind::Corrupt | Kind::TooLarge) => Unmade::Place(reason),
+        _ => Unmade::Pair(reason),
+    }
+}
+
+async fn try_to_make(depot: &Depot, workshop: &dyn Workshop, app: &AppName, pair: Pair) -> Result<Outcome, Unmade> {
+    let work = match depot.prepare_patch(app, pair, workshop).await.map_err(unmade)? {
         Prepared::Ready(work) => work,
         Prepared::Skipped(reason) => return Ok(Outcome::Skipped(reason)),
     };
-    let output = work.output().map_err(text)?;
+    let output = work.output().map_err(unmade)?;
     let job = Job { root: work.root().to_owned(), app: app.clone(), from: pair.from, to: pair.to, output };
     workshop.make(job).await?;
-    depot.finish_patch(work, Timestamp::now()).await.map(Outcome::Kept).map_err(text)
+    depot.finish_patch(work, Timestamp::now()).await.map(Outcome::Kept).map_err(unmade)
 }

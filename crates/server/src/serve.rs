@@ -134,7 +134,7 @@ pub async fn run(
     if let Some(seed) = seed.clone() {
         tasks.spawn(keep_listed(seed));
     }
-    let mut patches = JoinSet::new();
+    let (mut patches, making) = (JoinSet::new(), depot.clone());
     patches.spawn(maker::run(depot.clone(), workshop, config.patches.jobs));
     let (access, public_url) = (config.access.clone(), config.public_url.clone());
     let service = Service::new(Parts { depot, seed, admin, access, public_url });
@@ -142,6 +142,7 @@ pub async fn run(
         shutdown.await;
         // Nobody waits for a patch: what is in the making ends at once, and is begun anew at the next start.
         patches.shutdown().await;
+        making.end_patches().await;
     };
     serve(listener, service, Limits::default(), shutdown).await;
     // These tasks only do what the next start would do as well.

@@ -270,7 +270,7 @@ fn live(view: &View) -> Vec<Known> {
 
 fn state(book: &Book, pair: &Pair, maker: Option<&str>) -> api::PatchState {
     use api::PatchState as S;
-    if book.making.contains(pair) {
+    if book.making.contains_key(pair) {
         return S::Making;
     }
     if let Some(reason) = book.skipped.get(pair) {

@@ -226,6 +226,69 @@ async fn what_fails_is_tried_three_times_and_then_given_up_until_the_maker_is_an
     assert!(depot.health(clock::now()).await.findings.iter().all(|finding| finding.kind != Matter::Patches));
 }
 
+#[tokio::test]
+async fn what_never_ends_because_the_server_does_counts_as_a_try() {
+    let store = Store::memory();
+    let (online, _) = with_releases(&store, &["1.0.0", "1.1.0"]).await;
+    let pair = pair(&large("1.0.0"), &large("1.1.0"));
+    let bench = Arc::new(Bench { hangs: true, ..Bench::default() });
+    // Once may have been chance.
+    for calls in 1..=2 {
+        let depot = opened(&store, &online).await;
+        let making = Making::of(&depot, &bench);
+        until("it is begun", async || bench.calls.load(Ordering::SeqCst) == calls).await;
+        assert_eq!(state_of(&depot, pair).await, Some(PatchState::Making));
+        drop(making);
+    }
+    let depot = opened(&store, &online).await;
+    let Some(PatchState::Failed { reason, tries, .. }) = state_of(&depot, pair).await else { panic!("no try") };
+    assert!(tries == 1 && reason.contains("the server ended"), "{tries}: {reason}");
+    let making = Making::of(&depot, &bench);
+    for _ in 0..200 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(bench.calls.load(Ordering::SeqCst), 2, "not at each start");
+    drop(making);
+
+    // The pause is over; made at last, nothing is left of it.
+    rewind_failures(&store).await;
+    let depot = opened(&store, &online).await;
+    let _making = Making::of(&depot, &Arc::new(Bench::default()));
+    until("it is made", async || is_made(state_of(&depot, pair).await)).await;
+}
+
+#[tokio::test]
+async fn trouble_with_the_place_is_no_failure_of_the_pair() {
+    let store = Store::memory();
+    let (_, depot) = with_releases(&store, &["1.0.0", "1.1.0"]).await;
+    let pair = pair(&large("1.0.0"), &large("1.1.0"));
+    let bench = Arc::new(Bench { troubles: 1.into(), ..Bench::default() });
+    let making = Making::of(&depot, &bench);
+    until("it is begun", async || bench.calls.load(Ordering::SeqCst) == 1).await;
+    until("it has ended", async || state_of(&depot, pair).await != Some(PatchState::Making)).await;
+    for _ in 0..200 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(state_of(&depot, pair).await, Some(PatchState::Waiting), "it was no try");
+    assert_eq!(bench.calls.load(Ordering::SeqCst), 1, "it rests");
+    drop(making);
+    let _making = Making::of(&depot, &bench);
+    until("it is made", async || is_made(state_of(&depot, pair).await)).await;
+}
+
+#[tokio::test]
+async fn a_pair_that_breaks_the_maker_is_not_in_the_making_for_ever() {
+    let store = Store::memory();
+    let (_, depot) = with_releases(&store, &["1.0.0", "1.1.0"]).await;
+    let pair = pair(&large("1.0.0"), &large("1.1.0"));
+    let _making = Making::of(&depot, &Arc::new(Bench { panics: true, ..Bench::default() }));
+    let failed = async || match state_of(&depot, pair).await {
+        Some(PatchState::Failed { reason, tries, .. }) => tries == 1 && reason.contains("a defect"),
+        _ => false,
+    };
+    until("a failure", failed).await;
+}
+
 /// Lets every failure be of long ago.
 async fn rewind_failures(store: &Store) {
     let key = layout::private("patches", "demo");

@@ -16,7 +16,7 @@ use updraft_core::tree::stored::{Encoding, unpack_by_digest};
 use updraft_core::tree::{Tree, codec};
 use updraft_differ::Options;
 use updraft_server::depot::{Depot, Error, Pair};
-use updraft_server::maker::{Job, Workshop};
+use updraft_server::maker::{Job, Unmade, Workshop};
 use updraft_server::rescan::BoxFuture;
 use updraft_testkit::{TreeFixture, noise};
 
@@ -119,6 +119,12 @@ pub(crate) struct Bench {
     pub(crate) name: &'static str,
     /// Why it fails, if it does.
     pub(crate) fails: Option<&'static str>,
+    /// What trouble there is where it works, as often as this.
+    pub(crate) troubles: AtomicUsize,
+    /// Never done.
+    pub(crate) hangs: bool,
+    /// Breaks down.
+    pub(crate) panics: bool,
     /// Old files of more bytes are refused.
     pub(crate) old_len_max: Option<u64>,
     /// What it was asked to make.
@@ -135,14 +141,22 @@ impl Workshop for Bench {
         self.old_len_max.filter(|max| old_len > *max).map(|max| format!("more than {max} bytes"))
     }
 
-    fn make(&self, mut job: Job) -> BoxFuture<'_, Result<(), String>> {
+    fn make(&self, mut job: Job) -> BoxFuture<'_, Result<(), Unmade>> {
         self.calls.fetch_add(1, Ordering::SeqCst);
         self.asked.lock().unwrap().push(Pair { to: job.to, from: job.from });
+        if self.hangs {
+            return Box::pin(std::future::pending());
+        }
+        assert!(!self.panics, "as the test wants it");
+        let fewer = |left: usize| left.checked_sub(1);
+        if self.troubles.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fewer).is_ok() {
+            return Box::pin(async { Err(Unmade::Place("no space left".to_owned())) });
+        }
         let result = match self.fails {
-            Some(reason) => Err(reason.to_owned()),
+            Some(reason) => Err(Unmade::Pair(reason.to_owned())),
             None => {
                 let patch = made(&tree(&job, job.from), &tree(&job, job.to), |digest| blob(&job, *digest));
-                job.output.write_all(&patch).map_err(|e| e.to_string())
+                job.output.write_all(&patch).map_err(|e| Unmade::Place(e.to_string()))
             }
         };
         Box::pin(async { result })

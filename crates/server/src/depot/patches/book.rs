@@ -25,6 +25,8 @@ const ASKED_MAX: usize = 64;
 pub(super) const ASKED_OF_TARGET_MAX: usize = 32;
 /// Longest reason that is kept, in bytes.
 const REASON_LEN_MAX: usize = 500;
+/// Why a pair failed whose making never ended.
+const CUT_SHORT: &str = "it was begun, and the server ended before it was done";
 /// How often something is tried.
 const TRIES_MAX: u32 = 3;
 /// The pause before the second try, in seconds; each further one is six times as long.
@@ -84,7 +86,7 @@ impl Entry {
     /// When a failed pair is tried again by `maker`; none when it was given up. A maker that is another than the one that
     /// failed tries at once.
     pub(super) fn again(tries: u32, at: Timestamp, failed: &str, maker: &str) -> Option<Timestamp> {
-        if failed != maker {
+        if failed != maker || tries == 0 {
             return Some(at);
         }
         let pause = PAUSE_SECS.saturating_mul(6_i64.saturating_pow(tries.saturating_sub(1)));
@@ -98,8 +100,8 @@ pub(in crate::depot) struct Book {
     /// The newest of each platform, the newest first.
     pub(super) releases: Vec<Known>,
     pub(super) pairs: BTreeMap<Pair, Entry>,
-    /// Pairs that are being made; not written down.
-    pub(super) making: BTreeSet<Pair>,
+    /// Pairs that are being made, and what was remembered of them before; not written down.
+    pub(super) making: BTreeMap<Pair, Option<Entry>>,
     /// Pairs that this server cannot make as it is set, and why; not written down.
     pub(super) skipped: BTreeMap<Pair, String>,
     /// Whether it has to be written down before anything else happens.
@@ -224,6 +226,29 @@ impl Book {
             self.is_stale = true;
         }
         Some((*bytes, *instead))
+    }
+
+    /// The making of a pair begins. Until it ends it counts as failed, and that is written down: what takes the whole server
+    /// along is not begun anew at each start. The first time does not count: machines lose power.
+    pub(super) fn begin(&mut self, pair: Pair, maker: &str, now: Timestamp) {
+        let before = self.pairs.get(&pair).cloned();
+        self.failed(pair, CUT_SHORT, maker, now);
+        if let (Some(Entry::Failed { tries, .. }), None | Some(Entry::Asked)) = (self.pairs.get_mut(&pair), &before) {
+            *tries = 0;
+        }
+        self.making.insert(pair, before);
+    }
+
+    /// The making of a pair ends. Where nothing else became of it, what was remembered before is so again.
+    pub(super) fn end(&mut self, pair: &Pair) {
+        let Some(before) = self.making.remove(pair) else { return };
+        if !matches!(self.pairs.get(pair), Some(Entry::Failed { reason, .. }) if reason == CUT_SHORT) {
+            return;
+        }
+        match before {
+            Some(entry) => self.set(*pair, entry),
+            None => self.is_changed |= self.pairs.remove(pair).is_some(),
+        }
     }
 
     pub(super) fn failed(&mut self, pair: Pair, reason: &str, maker: &str, now: Timestamp) {

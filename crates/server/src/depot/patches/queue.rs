@@ -23,7 +23,7 @@ pub(super) struct Turn {
 /// The pairs to make now.
 pub(super) fn due(book: &Book, live: &[Known], releases_max: usize, maker: &str, now: Timestamp) -> Vec<Turn> {
     let is_due = |pair: &Pair| {
-        !book.making.contains(pair)
+        !book.making.contains_key(pair)
             && !book.skipped.contains_key(pair)
             && match book.pairs.get(pair) {
                 None | Some(Entry::Asked) => true,

@@ -77,17 +77,30 @@ impl Depot {
         Ok(Prepared::Ready(Work { app: app.clone(), pair, lent, spool, old: from.tree, new: to.tree, instead }))
     }
 
-    /// Marks `pair` as being made, or as not being made any more.
-    pub(crate) async fn mark_patch(&self, app: &AppName, pair: Pair, is_being_made: bool) -> Result<(), Error> {
+    /// The making of `pair` begins: nobody else begins it, and if the server does not live to see its end, it counts as a try.
+    pub(crate) async fn begin_patch(&self, app: &AppName, pair: Pair, now: Timestamp) -> Result<(), Error> {
         let slot = self.slot(app)?;
-        self.with_book(&slot, |book| {
-            if is_being_made {
-                book.making.insert(pair)
-            } else {
-                book.making.remove(&pair)
-            };
-        })
-        .await
+        let maker = self.inner.patches.maker().unwrap_or_default();
+        self.with_book(&slot, |book| book.begin(pair, &maker, now)).await
+    }
+
+    /// The making of `pair` has ended, in whatever way. It is not being made any more, also where that cannot be written down.
+    pub(crate) async fn end_patch(&self, app: &AppName, pair: Pair) {
+        let Ok(slot) = self.slot(app) else { return };
+        if let Err(error) = self.with_book(&slot, |book| book.end(&pair)).await {
+            tracing::error!(%app, from = %pair.from, to = %pair.to, %error, "what became of a patch was not written down");
+        }
+    }
+
+    /// The server stops as it was told to: what is in the making was no failure.
+    pub(crate) async fn end_patches(&self) {
+        let slots: Vec<_> = self.inner.apps.load().values().cloned().collect();
+        for slot in slots {
+            let making = self.look_at_book(&slot, |book| book.making.keys().copied().collect::<Vec<_>>()).await;
+            for pair in making.unwrap_or_default() {
+                self.end_patch(&slot.name, pair).await;
+            }
+        }
     }
 
     /// Keeps what was made, if it is worth it, and says whether it was.
@@ -111,6 +124,7 @@ impl Depot {
         Tally::add(&slot.tally.failed, 1);
         let maker = self.inner.patches.maker().unwrap_or_default();
         let again = self.with_book(&slot, |book| {
+            book.end(&pair);
             book.failed(pair, reason, &maker, now);
             match book.pairs.get(&pair) {
                 Some(Entry::Failed { tries, at, maker: failed, .. }) => Entry::again(*tries, *at, failed, &maker),
