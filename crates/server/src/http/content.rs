@@ -24,6 +24,8 @@ use crate::store::Object;
 pub(super) enum Keep {
     /// For ever: it never changes.
     Immutable,
+    /// For an hour: what is there now holds, but may be replaced by what does the same.
+    AWhile,
     /// Only if they ask each time whether it still holds.
     Revalidate,
 }
@@ -32,6 +34,7 @@ impl Keep {
     fn header(self) -> HeaderValue {
         HeaderValue::from_static(match self {
             Self::Immutable => "public, max-age=31536000, immutable",
+            Self::AWhile => "public, max-age=3600",
             Self::Revalidate => "no-cache",
         })
     }
@@ -60,6 +63,15 @@ impl Tag {
         let mut hasher = Hasher::new();
         hasher.update(key.as_bytes());
         hasher.update(&len.to_be_bytes());
+        Self::of_digest(hasher.finish())
+    }
+
+    /// The tag of an object that may be deleted and made anew, with other bytes of the same length.
+    pub(super) fn of_replaceable(key: &str, object: &Object) -> Self {
+        let mut hasher = Hasher::new();
+        hasher.update(key.as_bytes());
+        hasher.update(&object.len().to_be_bytes());
+        hasher.update(&object.stamp().to_be_bytes());
         Self::of_digest(hasher.finish())
     }
 

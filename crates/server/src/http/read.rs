@@ -1,7 +1,7 @@
 //! What devices read: `/apps/{app}/...`, straight from memory or from the store.
 //!
 //! The head and the metadata that is current are in the app's [`View`]; everything else is immutable and comes from the
-//! store, a slice at a time. Nothing here waits for anything but the store, and nothing is decided here.
+//! store, a slice at a time. Patches alone may be made anew, with other bytes that do the same. Nothing here waits for anything but the store, and nothing is decided here.
 //! Which patches are asked for, and which are missing, is told to the depot in passing.
 
 use bytes::Bytes;
@@ -32,7 +32,7 @@ pub(super) async fn read(
     };
     let answer = content.answer(method, asked)?;
     if let Public::Immutable(app, key) = place
-        && key.as_str().contains("/patches/")
+        && is_patch(key)
         && method == Method::GET
     {
         depot.patch_served(app, key, answer.body().size_hint().exact().unwrap_or_default());
@@ -72,9 +72,21 @@ async fn immutable(depot: &Depot, view: &View, key: &Key) -> Result<Content, Err
     let kind = if key.as_str().ends_with(".json") { "application/json" } else { "application/octet-stream" };
     let tag = match &source {
         Source::Memory(bytes) => Tag::of(bytes),
+        // Half of one patch and half of another are none.
+        Source::Object(object) if is_patch(key) => Tag::of_replaceable(key.as_str(), object),
         Source::Object(object) => Tag::of_object(key.as_str(), object.len()),
     };
-    Ok(Content { source, tag, keep: Keep::Immutable, kind, disposition: None })
+    Ok(Content {
+        source,
+        tag,
+        keep: if is_patch(key) { Keep::AWhile } else { Keep::Immutable },
+        kind,
+        disposition: None,
+    })
+}
+
+fn is_patch(key: &Key) -> bool {
+    key.as_str().contains("/patches/")
 }
 
 /// A root that is newer than the view: another replica's, or one that is about to count. Whoever gets it asks for what goes

@@ -96,7 +96,7 @@ impl Backend for Local {
     async fn open(&self, key: &Key) -> Result<Option<Object>, Error> {
         self.on(key, |inner, key| {
             let path = inner.path(key);
-            Ok(open_file(&path)?.map(|(file, meta)| Object::of_file(file, meta.len(), path)))
+            Ok(open_file(&path)?.map(|(file, meta)| Object::of_file(file, &meta, path)))
         })
         .await
     }

@@ -83,7 +83,7 @@ impl Backend for Memory {
     }
 
     async fn open(&self, key: &Key) -> Result<Option<Object>, Error> {
-        Ok(self.state().objects.get(key).map(|held| Object::of_bytes(held.bytes.clone())))
+        Ok(self.state().objects.get(key).map(|held| Object::of_bytes(held.bytes.clone(), held.write.into())))
     }
 
     async fn stat(&self, key: &Key) -> Result<Option<Meta>, Error> {

@@ -1,9 +1,10 @@
 //! An object that is open for reading, piece by piece.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
 
@@ -19,7 +20,7 @@ pub struct Object(Inner);
 
 #[derive(Debug, Clone)]
 enum Inner {
-    Memory(Bytes),
+    Memory(Bytes, u128),
     File(Arc<OpenFile>),
 }
 
@@ -27,23 +28,35 @@ enum Inner {
 struct OpenFile {
     file: Arc<File>,
     len: u64,
+    stamp: u128,
     /// For messages.
     path: PathBuf,
 }
 
 impl Object {
-    pub(super) fn of_bytes(bytes: Bytes) -> Self {
-        Self(Inner::Memory(bytes))
+    pub(super) fn of_bytes(bytes: Bytes, stamp: u128) -> Self {
+        Self(Inner::Memory(bytes, stamp))
     }
 
-    pub(super) fn of_file(file: File, len: u64, path: PathBuf) -> Self {
-        Self(Inner::File(Arc::new(OpenFile { file: Arc::new(file), len, path })))
+    pub(super) fn of_file(file: File, meta: &Metadata, path: PathBuf) -> Self {
+        let written = meta.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+        let (len, stamp) = (meta.len(), written.as_nanos());
+        Self(Inner::File(Arc::new(OpenFile { file: Arc::new(file), len, stamp, path })))
+    }
+
+    /// When it was written, or how often something had been by then: it tells these bytes from others that are at the same key
+    /// at another time.
+    pub fn stamp(&self) -> u128 {
+        match &self.0 {
+            Inner::Memory(_, stamp) => *stamp,
+            Inner::File(open) => open.stamp,
+        }
     }
 
     /// Its length in bytes.
     pub fn len(&self) -> u64 {
         match &self.0 {
-            Inner::Memory(bytes) => bytes.len() as u64,
+            Inner::Memory(bytes, _) => bytes.len() as u64,
             Inner::File(open) => open.len,
         }
     }
@@ -61,7 +74,7 @@ impl Object {
         let start = offset.min(self.len());
         let end = offset.saturating_add(len as u64).min(self.len());
         match &self.0 {
-            Inner::Memory(bytes) => Ok(bytes.slice(start as usize..end as usize)),
+            Inner::Memory(bytes, _) => Ok(bytes.slice(start as usize..end as usize)),
             Inner::File(_) if start == end => Ok(Bytes::new()),
             Inner::File(open) => {
                 let open = Arc::clone(open);
@@ -75,7 +88,7 @@ impl Object {
     /// The file behind it, for who can send it better than piece by piece; `None` where there is none.
     pub fn as_file(&self) -> Option<&Arc<File>> {
         match &self.0 {
-            Inner::Memory(_) => None,
+            Inner::Memory(..) => None,
             Inner::File(open) => Some(&open.file),
         }
     }
