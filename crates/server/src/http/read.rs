@@ -1,8 +1,9 @@
 //! What devices read: `/apps/{app}/...`, straight from memory or from the store.
 //!
 //! The head and the metadata that is current are in the app's [`View`]; everything else is immutable and comes from the
-//! store, a slice at a time. Patches alone may be made anew, with other bytes that do the same. Nothing here waits for anything but the store, and nothing is decided here.
-//! Which patches are asked for, and which are missing, is told to the depot in passing.
+//! store, a slice at a time. Patches alone may be made anew, with other bytes that do the same. Nothing here waits for
+//! anything but the store, and nothing is decided here. Which patches are asked for, and which are missing, is told to
+//! the depot in passing.
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Response};
