@@ -16,6 +16,7 @@ use updraft_publisher::publish::{Options, Outcome, Patched, Plan, Publisher, Ste
 use updraft_publisher::{Phase, Progress};
 
 use crate::args::Publish;
+use crate::workshop::memory_max;
 use crate::{remote, secrets};
 
 pub(crate) fn run(args: Publish) -> anyhow::Result<Exit> {
@@ -37,7 +38,7 @@ pub(crate) fn run(args: Publish) -> anyhow::Result<Exit> {
         return tell(&args, &plan, None, None).map(|()| Exit::Done);
     }
     let published = publisher.publish(&dir, &tree, &wanted, Timestamp::now())?;
-    let patched = args.make_patches.then(|| publisher.make_patches(&args.app, &dir, &tree));
+    let patched = args.make_patches.then(|| publisher.make_patches(&args.app, &dir, &tree, memory_max()));
     watcher.0.finish_and_clear();
     // Whatever became of patches: the release is out, and that is said first.
     let (patched, unasked) = match patched.transpose() {

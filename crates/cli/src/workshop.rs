@@ -16,20 +16,21 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
 use updraft_agent::ui::size;
-use updraft_publisher::patch::too_large;
+use updraft_publisher::patch::{memory as memory_of, too_large};
 use updraft_server::config;
 use updraft_server::maker::{Job, Unmade, Workshop};
 use updraft_server::rescan::BoxFuture;
 
-/// How much memory the old files take in the child, times their length: themselves twice, an index, and what is tried.
-const OLD_TIMES: u64 = 12;
-/// What a child takes whatever it makes: the program, its stacks, the encoder with its dictionary.
-const BASE_LEN: u64 = 160 << 20;
 /// How much of what a child says at its end is kept, in bytes.
 const SAID_LEN_MAX: u64 = 4 << 10;
 
 /// What Linux says where there is no space or no quota left, or a disk can only be read: `ENOSPC`, `EDQUOT`, `EROFS`.
 const FULL: [u32; 3] = [28, 122, 30];
+
+/// How much memory making a patch may take where somebody waits for it, in this very process.
+pub(crate) fn memory_max() -> u64 {
+    memory::half_of_all()
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -104,7 +105,7 @@ impl Workshop for Workbench {
 
     fn refuses(&self, old_len: u64, new_len: u64) -> Option<String> {
         too_large((old_len, new_len)).or_else(|| {
-            let needed = old_len.saturating_mul(OLD_TIMES).saturating_add(new_len.saturating_mul(2)) + BASE_LEN;
+            let needed = memory_of((old_len, new_len));
             (needed > self.memory).then(|| {
                 format!(
                     "the old files have {}: to make a patch may take {} of memory, and patch_memory allows {}",

@@ -49,6 +49,18 @@ pub fn too_large((old_len, new_len): (u64, u64)) -> Option<String> {
         .then(|| format!("the files have {found} bytes together; one patch holds {IMAGE_LEN_MAX} at most"))
 }
 
+/// How much memory the old files take, times their length: themselves twice, an index, and what is tried.
+const OLD_TIMES: u64 = 12;
+/// What it takes whatever is made: the program, its stacks, the encoder with its dictionary.
+const BASE_LEN: u64 = 160 << 20;
+/// How much room is made for a file before any of it has come.
+const RESERVE_MAX: u64 = 4 << 20;
+
+/// How much memory it may take to make the patch of a pair of these lengths, in bytes.
+pub fn memory((old_len, new_len): (u64, u64)) -> u64 {
+    old_len.saturating_mul(OLD_TIMES).saturating_add(new_len.saturating_mul(2)).saturating_add(BASE_LEN)
+}
+
 /// Makes the patch from `old` to `new`, and applies it to see that it is right. `content` has the bytes of a file of either.
 ///
 /// # Errors
@@ -100,7 +112,8 @@ fn is(file: &File<'_>, bytes: Vec<u8>) -> io::Result<Vec<u8>> {
 /// # Errors
 /// When they cannot be read, or decoded.
 pub fn decode(stored: impl Read, encoding: Encoding, file: &File<'_>) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(usize::try_from(file.size).map_err(io::Error::other)?);
+    // What a tree says of a length is believed as it comes.
+    let mut bytes = Vec::with_capacity(usize::try_from(file.size.min(RESERVE_MAX)).map_err(io::Error::other)?);
     let max = file.size.saturating_add(1);
     match encoding {
         Encoding::Raw => stored.take(max).read_to_end(&mut bytes)?,

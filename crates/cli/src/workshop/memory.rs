@@ -3,11 +3,16 @@
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-/// More is not taken without being told.
+/// More is not taken by a child without being told, nor where it is not known what there is.
 const MAX: u64 = 4 << 30;
 
-/// Half of what the machine has, or the container or the unit that this runs in.
+/// How much a child may take.
 pub(super) fn default_max() -> u64 {
+    half_of_all().min(MAX)
+}
+
+/// Half of what the machine has, or the container or the unit that this runs in.
+pub(super) fn half_of_all() -> u64 {
     let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| of_machine(&text));
     let groups = fs::read_to_string("/proc/self/cgroup").map(|text| groups(&text)).unwrap_or_default();
     let limit = |group: PathBuf| fs::read_to_string(group.join("memory.max")).ok()?.trim().parse().ok();
@@ -33,7 +38,7 @@ fn of_machine(text: &str) -> Option<u64> {
 
 fn half(machine: Option<u64>, container: Option<u64>) -> u64 {
     let there = [machine, container].into_iter().flatten().min();
-    there.map_or(MAX, |there| there / 2).min(MAX)
+    there.map_or(MAX, |there| there / 2)
 }
 
 #[cfg(test)]
@@ -56,7 +61,7 @@ mod tests {
         assert_eq!(of_machine(text), Some(8 << 30));
         assert_eq!(of_machine("nothing"), None);
         assert_eq!(half(Some(6 << 30), None), 3 << 30);
-        assert_eq!(half(Some(64 << 30), None), MAX);
+        assert_eq!(half(Some(64 << 30), None), 32 << 30);
         assert_eq!(half(Some(64 << 30), Some(1 << 30)), 512 << 20);
         assert_eq!(half(Some(64 << 30), Some(128 << 20)), 64 << 20, "more would end the whole unit");
         assert_eq!(half(None, None), MAX);

@@ -27,6 +27,9 @@ use crate::remote::RemoteError;
 /// compress.
 const FRAME_LEN_MAX: u64 = 64 << 10;
 
+/// How many patches are made for one release, whatever a server wishes.
+const PATCHES_MAX: usize = 16;
+
 /// What became of one patch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Patched {
@@ -56,11 +59,17 @@ pub enum Outcome {
 
 impl Publisher<'_> {
     /// Makes the patches that the server lacks to the live release with `tree`, whose files lie in `dir`, and hands them in:
-    /// from the newest release first.
+    /// from the newest release first, sixteen at most. None is made that may take more than `memory_max` bytes.
     ///
     /// # Errors
     /// When the server does not say which it lacks.
-    pub fn make_patches(&self, app: &AppName, dir: &Dir, tree: &Tree) -> Result<Vec<Patched>, RemoteError> {
+    pub fn make_patches(
+        &self,
+        app: &AppName,
+        dir: &Dir,
+        tree: &Tree,
+        memory_max: u64,
+    ) -> Result<Vec<Patched>, RemoteError> {
         let to = tree.digest();
         let is_lacking = |state: &PatchState| {
             use PatchState as S;
@@ -70,8 +79,8 @@ impl Publisher<'_> {
         let lacking = patches.into_iter().filter(|patch| patch.to == to && is_lacking(&patch.state));
         let stored = self.stored(app, to)?;
         let (hint, packed_len) = stored.map(|(_, hint, len)| (hint, len)).unwrap_or_default();
-        let job = Job { publisher: self, app, dir, new: tree, hint, packed_len };
-        let patched = lacking.map(|patch| {
+        let job = Job { publisher: self, app, dir, new: tree, hint, packed_len, memory_max };
+        let patched = lacking.take(PATCHES_MAX).map(|patch| {
             let outcome = job.run(patch.from).unwrap_or_else(Outcome::Failed);
             Patched { from: patch.from, release: patch.from_release, outcome }
         });
@@ -96,6 +105,7 @@ struct Job<'a> {
     new: &'a Tree,
     hint: Hint,
     packed_len: u64,
+    memory_max: u64,
 }
 
 impl Job<'_> {
@@ -105,6 +115,13 @@ impl Job<'_> {
         let lens = patch::lens(&old, self.new);
         if let Some(reason) = patch::too_large(lens) {
             return Ok(Outcome::LeftOut(reason));
+        }
+        let needed = patch::memory(lens);
+        if needed > self.memory_max {
+            return Ok(Outcome::LeftOut(format!(
+                "to make it may take {needed} bytes of memory, and {} are allowed for it",
+                self.memory_max
+            )));
         }
         self.publisher.progress.begin(Phase::Patch, Some(lens.0.saturating_add(lens.1)));
         // A line that broke is told as such, and not as a file that is wrong.

@@ -34,7 +34,7 @@ fn scene() -> (Server, Desk, Digest, Digest) {
 fn what_the_server_lacks_is_made_and_handed_in() {
     let (server, desk, from, to) = scene();
     let (dir, tree) = desk.lay(&build("1.1.0"));
-    let patched = desk.publisher(&server).make_patches(&app(), &dir, &tree).unwrap();
+    let patched = desk.publisher(&server).make_patches(&app(), &dir, &tree, u64::MAX).unwrap();
     let patches = server.patches();
     let bytes = &patches[&(from, to)];
     let [one] = patched.as_slice() else { panic!("{patched:?}") };
@@ -53,7 +53,7 @@ fn what_is_there_or_leads_elsewhere_is_left_alone() {
     let not_smaller = PatchState::NotSmaller { bytes: 2, instead: 1 };
     let patches = vec![state(from, to, made), state(to, from, PatchState::Waiting), state(from, to, not_smaller)];
     server.want(Patches { patches });
-    assert_eq!(desk.publisher(&server).make_patches(&app(), &dir, &tree).unwrap(), []);
+    assert_eq!(desk.publisher(&server).make_patches(&app(), &dir, &tree, u64::MAX).unwrap(), []);
     assert!(server.patches().is_empty());
 }
 
@@ -64,7 +64,7 @@ fn one_that_cannot_be_made_keeps_no_other_from_it() {
     let failed = PatchState::Failed { reason: "too little memory".to_owned(), tries: 3, again: None };
     server.want(Patches { patches: vec![state(unknown, to, PatchState::Waiting), state(from, to, failed)] });
     let (dir, tree) = desk.lay(&build("1.1.0"));
-    let patched = desk.publisher(&server).make_patches(&app(), &dir, &tree).unwrap();
+    let patched = desk.publisher(&server).make_patches(&app(), &dir, &tree, u64::MAX).unwrap();
     let outcomes: Vec<_> = patched.into_iter().map(|patched| patched.outcome).collect();
     assert!(matches!(&outcomes[0], Outcome::Failed(reason) if reason.contains("not on the server")), "{outcomes:?}");
     assert!(
@@ -78,7 +78,7 @@ fn a_blob_that_is_gone_is_named() {
     let (server, desk, ..) = scene();
     server.collect(Digest::of(build("1.0.0").content("bin/app")));
     let (dir, tree) = desk.lay(&build("1.1.0"));
-    let patched = desk.publisher(&server).make_patches(&app(), &dir, &tree).unwrap();
+    let patched = desk.publisher(&server).make_patches(&app(), &dir, &tree, u64::MAX).unwrap();
     let Outcome::Failed(reason) = &patched[0].outcome else { panic!("{patched:?}") };
     assert!(reason.contains("file 'bin/app'") && reason.contains("not on the server"), "{reason}");
 }
@@ -88,14 +88,14 @@ fn a_line_that_breaks_is_said_to_be_one() {
     let (server, desk, ..) = scene();
     let (dir, tree) = desk.lay(&build("1.1.0"));
     let calls = server.calls();
-    desk.publisher(&server).make_patches(&app(), &dir, &tree).unwrap();
+    desk.publisher(&server).make_patches(&app(), &dir, &tree, u64::MAX).unwrap();
     let calls = server.calls() - calls;
     assert!(calls >= 5, "asks, reads two trees and a blob, hands in: {calls}");
     for nth in 0..calls {
         let (server, desk, ..) = scene();
         let (dir, tree) = desk.lay(&build("1.1.0"));
         server.fail_at(nth, Fault::Before);
-        match desk.publisher(&server).make_patches(&app(), &dir, &tree) {
+        match desk.publisher(&server).make_patches(&app(), &dir, &tree, u64::MAX) {
             Err(_) => assert!(nth < 2, "only where nothing was begun: {nth}"),
             Ok(patched) => assert!(matches!(patched[0].outcome, Outcome::Failed(_)), "{nth}: {patched:?}"),
         }
@@ -104,12 +104,24 @@ fn a_line_that_breaks_is_said_to_be_one() {
 }
 
 #[test]
+fn what_takes_too_much_memory_or_is_too_many_is_left_out() {
+    let (server, desk, from, to) = scene();
+    let (dir, tree) = desk.lay(&build("1.1.0"));
+    server.want(Patches { patches: vec![state(from, to, PatchState::Waiting); 20] });
+    let patched = desk.publisher(&server).make_patches(&app(), &dir, &tree, 100 << 20).unwrap();
+    assert_eq!(patched.len(), 16, "a server may wish for much");
+    let left_out = |outcome: &Outcome| matches!(outcome, Outcome::LeftOut(reason) if reason.contains("memory"));
+    assert!(patched.iter().all(|patched| left_out(&patched.outcome)), "{patched:?}");
+    assert!(server.patches().is_empty());
+}
+
+#[test]
 fn a_tree_that_the_server_made_up_is_found_out() {
     let (server, desk, from, to) = scene();
     let other = updraft_core::tree::stored::pack(&build("9.9.9").tree(), &Default::default());
     server.replace(&layout::tree(&app(), from), other);
     let (dir, tree) = desk.lay(&build("1.1.0"));
-    let patched = desk.publisher(&server).make_patches(&app(), &dir, &tree).unwrap();
+    let patched = desk.publisher(&server).make_patches(&app(), &dir, &tree, u64::MAX).unwrap();
     let Outcome::Failed(reason) = &patched[0].outcome else { panic!("{patched:?}") };
     assert!(reason.contains("digest"), "{reason}");
     assert!(!server.patches().contains_key(&(from, to)));
