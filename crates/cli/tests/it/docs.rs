@@ -26,6 +26,7 @@ const IN_PASSING: &[&str] = &[
     "HOME/downloads/{digest}.new",
     "HOME/downloads/{digest}.part",
     "HOME/downloads/{digest}.zst.part",
+    "HOME/downloads/patch.images.new",
     "HOME/downloads/patch.{number}.new",
     "HOME/downloads/tree",
     "HOME/downloads/{from}-{to}-{length}.patch",
