@@ -2,7 +2,7 @@
 //!
 //! What ends up in `downloads/` under a digest has that digest: it was hashed after the last byte was decoded, and synced
 //! before it got the name. What broke off stays as a part and is gone on with, also by the next process. Hints about how
-//! a blob is stored are not believed: a wrong one costs a request. What a patch makes ([`patch`]) ends up the same way.
+//! a blob is stored are not believed: a wrong one costs a request. What a patch makes (`patch`) ends up the same way.
 
 mod blob;
 mod meter;

@@ -5,7 +5,7 @@
 //! file can compute most of them, and the patch carries those few that came out wrong.
 //!
 //! What a decoder must know of executables is little, and frozen: how long an x86-64 instruction is and where its operands
-//! lie ([`x86`]), which instructions of arm64 refer to something ([`a64`]), and the shape of a few tables ([`walk`]).
+//! lie ([`x86`]), which instructions of arm64 refer to something ([`a64`]), and the shape of a few tables ([`walk`](mod@walk)).
 //! Where code and tables lie, and at which addresses, the patch says itself, in a [`Layout`] of some 100 bytes: ELF,
 //! PE and Mach-O are read by the encoder only, which may learn of new ones whenever it likes.
 //!
