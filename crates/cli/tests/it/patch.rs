@@ -33,7 +33,9 @@ fn between_directories() {
     let explained = at(dir, "patch explain p").ok().out;
     assert!(explained.contains("inserted bytes") && explained.contains("header"), "{explained}");
     let json = at(dir, "patch explain p --json").ok().json();
-    let streams = json["streams"].as_array().unwrap().iter().map(|stream| stream["coded"].as_u64().unwrap());
+    let groups = json["groups"].as_array().unwrap().iter();
+    let streams = groups.flat_map(|group| group["streams"].as_array().unwrap());
+    let streams = streams.map(|stream| stream["coded"].as_u64().unwrap());
     assert_eq!(json["header"].as_u64().unwrap() + streams.sum::<u64>(), json["bytes"].as_u64().unwrap());
 }
 
