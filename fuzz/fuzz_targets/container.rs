@@ -15,7 +15,7 @@ fuzz_target!(|bytes: &[u8]| {
         found.image.chunks(7).for_each(|piece| packer.write(piece, &mut packed).expect("it was packed before"));
         packer.finish().expect("it is whole");
         assert_eq!(packed, bytes);
-        let base = as_base(bytes, std::slice::from_ref(&found), IMAGE_LEN_MAX).expect("it can be read as well");
+        let base = as_base(bytes, &[&found], IMAGE_LEN_MAX).expect("it can be read as well");
         assert_eq!(base.contents.len(), found.contents.len());
     }
     let _ = as_base(bytes, &[], IMAGE_LEN_MAX);
