@@ -26,3 +26,8 @@ pub mod x86;
 pub use layout::{Layout, Range, RangeKind, Region, Span};
 pub use rebuild::{Copied, Side, rebuild};
 pub use walk::{Form, Tape, walk};
+
+/// Up to eight bytes as a number, the lowest first, as executables write them.
+pub fn number(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
+}

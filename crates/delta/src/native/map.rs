@@ -109,27 +109,27 @@ impl<'a> Map<'a> {
 
     /// What a reference that was `value` at `old` becomes at `new`; `None` where it refers to nothing.
     pub fn predict(&self, form: Form, old: u64, value: u64, new: u64) -> Option<Predicted> {
-        let target = target(form, &Site::old(self, form, old, new)?, value);
+        let target = target(form, &Origin::old(self, form, old, new)?, value);
         let went = self.went(target)?;
-        let value = value_of(form, &Site::new(self, form, new)?, value, went);
+        let value = value_of(form, &Origin::new(self, form, new)?, value, went);
         Some(Predicted { target, value })
     }
 
     /// What the value of a reference at `new` counts from.
     pub fn origin(&self, form: Form, new: u64) -> Option<u64> {
-        Some(Site::new(self, form, new)?.from)
+        Some(Origin::new(self, form, new)?.from)
     }
 
     /// Takes note of what a reference became that was predicted otherwise.
     pub fn learn(&mut self, form: Form, predicted: Predicted, new: u64, value: u64) {
-        if let Some(site) = Site::new(self, form, new) {
-            self.correct(predicted.target, target(form, &site, value));
+        if let Some(origin) = Origin::new(self, form, new) {
+            self.correct(predicted.target, target(form, &origin, value));
         }
     }
 
     /// What a reference of the old file refers to: its address, and its place in the file if it has one there.
     pub fn refers_to(&self, form: Form, old: u64, value: u64) -> Option<(u64, Option<u64>)> {
-        let target = target(form, &Site::old(self, form, old, old)?, value);
+        let target = target(form, &Origin::old(self, form, old, old)?, value);
         self.old.place_of(target).map(|(_, place)| (target, place))
     }
 
@@ -171,11 +171,11 @@ impl<'a> Map<'a> {
 }
 
 /// What the value of a reference counts from.
-struct Site {
+struct Origin {
     from: u64,
 }
 
-impl Site {
+impl Origin {
     fn old(map: &Map<'_>, form: Form, old: u64, new: u64) -> Option<Self> {
         let anchor = |anchor: u64| old.checked_sub(new.checked_sub(anchor)?);
         Self::of(form, &map.old, &map.new, old, anchor, map.layout.image_base.0, |region| {
@@ -213,18 +213,18 @@ impl Site {
 }
 
 /// The address that a value refers to.
-fn target(form: Form, site: &Site, value: u64) -> u64 {
+fn target(form: Form, origin: &Origin, value: u64) -> u64 {
     let signed = i64::from(value as u32 as i32) as u64;
     match form {
         Form::Relative | Form::Call | Form::Jump | Form::Operand { .. } | Form::FromRegion | Form::From { .. } => {
-            site.from.wrapping_add(signed)
+            origin.from.wrapping_add(signed)
         }
         Form::FromImage | Form::Name { .. } | Form::Step { .. } | Form::Based => {
-            site.from.wrapping_add(u64::from(value as u32))
+            origin.from.wrapping_add(u64::from(value as u32))
         }
-        Form::Back => site.from.wrapping_sub(u64::from(value as u32)),
+        Form::Back => origin.from.wrapping_sub(u64::from(value as u32)),
         Form::Short => u64::from(value as u32),
-        Form::Chained => site.from.wrapping_add(value & CHAINED_MASK),
+        Form::Chained => origin.from.wrapping_add(value & CHAINED_MASK),
         Form::Pointer => value,
     }
 }
@@ -233,11 +233,58 @@ fn target(form: Form, site: &Site, value: u64) -> u64 {
 const CHAINED_MASK: u64 = (1 << 36) - 1;
 
 /// The value that refers to an address, and was `value` when it referred to another.
-fn value_of(form: Form, site: &Site, value: u64, target: u64) -> u64 {
+fn value_of(form: Form, origin: &Origin, value: u64, target: u64) -> u64 {
     match form {
-        Form::Chained => value & !CHAINED_MASK | target.wrapping_sub(site.from) & CHAINED_MASK,
-        Form::Back => u64::from(site.from.wrapping_sub(target) as u32),
+        Form::Chained => value & !CHAINED_MASK | target.wrapping_sub(origin.from) & CHAINED_MASK,
+        Form::Back => u64::from(origin.from.wrapping_sub(target) as u32),
         Form::Pointer => target,
-        _ => u64::from(target.wrapping_sub(site.from) as u32),
+        _ => u64::from(target.wrapping_sub(origin.from) as u32),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The distance that the longest copy with a place says, of equal ones the first.
+    fn by_hand(copies: &[Copied], place: u64) -> Option<i64> {
+        let with_it = copies.iter().filter(|copy| (copy.old..copy.old + copy.len).contains(&place));
+        // `max_by_key` takes the last of equal ones.
+        with_it.rev().max_by_key(|copy| copy.len).map(|copy| copy.new as i64 - copy.old as i64)
+    }
+
+    proptest! {
+        #[test]
+        fn the_longest_copy_says_where_a_place_went(
+            copies in proptest::collection::vec((0..40_u64, 0..60_u64, 1..15_u64), 0..20),
+        ) {
+            let mut end = 0;
+            let copies: Vec<Copied> = copies
+                .into_iter()
+                .map(|(gap, old, len)| {
+                    let new = end + gap;
+                    end = new + len;
+                    Copied { new, old, len }
+                })
+                .collect();
+            let moves = Moves::new(&copies);
+            prop_assert!(moves.parts.is_sorted_by(|one, next| one.1 <= next.0));
+            for place in 0..80 {
+                let part = moves.parts.iter().find(|(start, end, _)| (*start..*end).contains(&place));
+                prop_assert_eq!(part.map(|(.., by)| *by), by_hand(&copies, place), "at {}", place);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_in_no_copy_goes_with_the_nearer_one() {
+        let moves = Moves::new(&[Copied { new: 110, old: 10, len: 10 }, Copied { new: 240, old: 40, len: 10 }]);
+        // Between the two, 20 to 39: as far from both means with the one before.
+        let at = |place| moves.moved(place);
+        assert_eq!((at(0), at(15), at(20), at(30)), (Some(100), Some(115), Some(120), Some(130)));
+        assert_eq!((at(31), at(39), at(45), at(60)), (Some(231), Some(239), Some(245), Some(260)));
+        assert_eq!(Moves::new(&[]).moved(5), None);
     }
 }
