@@ -4,6 +4,7 @@
 //! wrong file.
 
 mod elf;
+mod in_memory;
 mod jumps;
 mod macho;
 mod mask;

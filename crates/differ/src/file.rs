@@ -58,17 +58,8 @@ pub(crate) struct Unpacked {
 impl Unpacked {
     /// Unpacks whatever can be packed again, as far as there is room.
     pub(crate) fn of(new: &[&[u8]]) -> Self {
-        let mut room = TEXT_LEN_MAX - total(new).min(TEXT_LEN_MAX);
-        let mut rows = ROWS_MAX / 2;
-        let unpacked = new.iter().map(|bytes| {
-            let max = container_image_len_max(bytes.len() as u64).min((room + bytes.len()) as u64);
-            let unpacked = container::recognise(bytes, max)?;
-            // Each row takes two bytes at least.
-            rows = rows.checked_sub(unpacked.params.encode().len() / 2)?;
-            room = room.saturating_sub(unpacked.image.len().saturating_sub(bytes.len()));
-            Some(unpacked)
-        });
-        let of = unpacked.collect();
+        let mut room = Room::beside(new);
+        let of = new.iter().map(|bytes| room.unpack(bytes, |max| container::recognise(bytes, max))).collect();
         Self { of, looked_like: new.iter().filter(|bytes| container::kind(bytes).is_some()).count() }
     }
 
@@ -89,14 +80,11 @@ impl Unpacked {
 
     /// The files of both sides; old containers are unpacked where new ones of their kind are.
     pub(crate) fn files<'a>(self, old: &[&'a [u8]], new: &[&'a [u8]]) -> (Vec<File<'a>>, Vec<File<'a>>) {
-        let mut room = TEXT_LEN_MAX - total(old).min(TEXT_LEN_MAX);
+        let mut room = Room::beside(old);
         let news: Vec<&Container> = self.of.iter().flatten().collect();
         let old = old.iter().enumerate().map(|(number, bytes)| {
             let kind = container::kind(bytes).filter(|kind| news.iter().any(|new| new.params.kind() == *kind));
-            let max = container_image_len_max(bytes.len() as u64).min((room + bytes.len()) as u64);
-            let unpacked = kind.and_then(|_| container::as_base(bytes, &news, max));
-            let image_len = unpacked.as_ref().map_or(0, |unpacked| unpacked.image.len());
-            room = room.saturating_sub(image_len.saturating_sub(bytes.len()));
+            let unpacked = kind.and_then(|_| room.unpack(bytes, |max| container::as_base(bytes, &news, max)));
             File::new(number, bytes, unpacked)
         });
         let old = old.collect();
@@ -106,8 +94,30 @@ impl Unpacked {
     }
 }
 
-fn total(files: &[&[u8]]) -> usize {
-    files.iter().map(|bytes| bytes.len()).sum()
+/// How much more may be unpacked on one side.
+struct Room {
+    /// Bytes that images may have beyond those of their containers.
+    bytes: usize,
+    /// Rows of parameters: those of both sides together are limited.
+    rows: usize,
+}
+
+impl Room {
+    /// What is left beside `files`.
+    fn beside(files: &[&[u8]]) -> Self {
+        let total: usize = files.iter().map(|bytes| bytes.len()).sum();
+        Self { bytes: TEXT_LEN_MAX.saturating_sub(total), rows: ROWS_MAX / 2 }
+    }
+
+    /// What `unpack` makes of `container` with so many bytes at most, if there is room for it.
+    fn unpack(&mut self, container: &[u8], unpack: impl FnOnce(u64) -> Option<Container>) -> Option<Container> {
+        let max = container_image_len_max(container.len() as u64).min((self.bytes + container.len()) as u64);
+        let unpacked = unpack(max)?;
+        // Each row takes two bytes at least.
+        self.rows = self.rows.checked_sub(unpacked.params.encode().len() / 2)?;
+        self.bytes = self.bytes.saturating_sub(unpacked.image.len().saturating_sub(container.len()));
+        Some(unpacked)
+    }
 }
 
 impl<'a> File<'a> {

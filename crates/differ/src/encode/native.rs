@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use updraft_delta::limits::NATIVE_INSTRUCTIONS_MAX;
 use updraft_delta::native::layout::{LAYOUTS_MAX, RANGES_MAX, tables_len_max};
-use updraft_delta::native::{Copied, Layout, Side, a64, rebuild};
+use updraft_delta::native::{Copied, Layout, Side, a64, number, rebuild};
 use updraft_delta::stream::{Kind, Lane};
 use updraft_delta::varint;
 
@@ -121,21 +121,21 @@ impl Side for Encoder<'_> {
     }
 
     fn target(&mut self, kind: Kind, from: u32) -> Result<u32, Infallible> {
-        let value = self.next(4).iter().rev().fold(0, |value, byte| value << 8 | u32::from(*byte));
+        let value = number(self.next(4)) as u32;
         let target = value.wrapping_add(from);
         self.group.references.targets(kind).extend(target.to_be_bytes());
         Ok(target)
     }
 
     fn new_word(&mut self, address: u64) -> Result<u32, Infallible> {
-        let word = self.next(4).iter().rev().fold(0, |word, byte| word << 8 | u32::from(*byte));
+        let word = number(self.next(4)) as u32;
         let sent = a64::absolute(word, address).to_le_bytes();
         self.group.lanes[Lane::Wide as usize].insert.extend_from_slice(&sent);
         Ok(word)
     }
 
     fn reference(&mut self, predicted: u64, width: usize) -> Result<u64, Infallible> {
-        let value = self.next(width).iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte));
+        let value = number(self.next(width));
         let references = &mut self.group.references;
         if value == predicted {
             references.gap += 1;

@@ -3,12 +3,10 @@
 //! Code takes the address of such a table before it reads from it. So a table begins where a `lea` of the code points, and goes
 //! on as long as its entries lead to code, at most to where the next one begins.
 
-use std::convert::Infallible;
-
 use updraft_delta::native::layout::{RANGES_MAX, Space};
-use updraft_delta::native::{Form, Layout, Range, RangeKind, Region, Span, Tape, walk};
-use updraft_delta::stream::Lane;
+use updraft_delta::native::{Form, Layout, Range, RangeKind, Region, Span};
 
+use super::in_memory::{Reader, read};
 use super::tidied;
 
 /// A table of fewer entries costs more than it saves.
@@ -75,8 +73,8 @@ fn addresses_taken(
 ) -> Vec<(u64, u64)> {
     let regions = parts.iter().map(|(_, span)| Region { old: Span::default(), new: *span }).collect();
     let layout = Layout { regions, image_base: (0, image_base), ranges: code.to_vec(), ..Layout::default() };
-    let mut taken = Taken { bytes, at: 0, space, found: Vec::new() };
-    let Ok(()) = walk(&layout, bytes.len() as u64, &mut taken);
+    let mut taken = Taken { bytes, space, found: Vec::new() };
+    read(bytes, &layout, &mut taken);
     let mut found = taken.found;
     let is_code = |place: u64| code.iter().any(|code| (code.offset..code.end()).contains(&place));
     found.retain(|(_, place)| place % 4 == 0 && !is_code(*place));
@@ -85,49 +83,16 @@ fn addresses_taken(
     found
 }
 
-/// Takes a file and notes which addresses its code takes.
+/// Notes which addresses code takes.
 struct Taken<'a> {
     bytes: &'a [u8],
-    at: usize,
     space: &'a Space,
     found: Vec<(u64, u64)>,
 }
 
-impl Taken<'_> {
-    fn number(&mut self, len: usize) -> u64 {
-        self.at += len;
-        self.bytes[self.at - len..self.at].iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
-    }
-}
-
-impl Tape for Taken<'_> {
-    type Error = Infallible;
-
-    fn byte(&mut self, _lane: Lane) -> Result<u8, Infallible> {
-        Ok(self.number(1) as u8)
-    }
-
-    fn skip(&mut self, len: u64) -> Result<(), Infallible> {
-        self.at += len as usize;
-        Ok(())
-    }
-
-    fn operand(&mut self, len: u8) -> Result<(), Infallible> {
-        self.skip(len.into())
-    }
-
-    fn word(&mut self) -> Result<(), Infallible> {
-        self.skip(4)
-    }
-
-    fn named(&mut self) -> Result<u32, Infallible> {
-        Ok(self.number(4) as u32)
-    }
-
-    fn reference(&mut self, form: Form) -> Result<u64, Infallible> {
+impl Reader for Taken<'_> {
+    fn reference(&mut self, at: usize, form: Form, value: u64) {
         const LEA: u8 = 0x8d;
-        let at = self.at;
-        let value = self.number(form.width());
         if let Form::Operand { base } = form
             && at >= 2
             && self.bytes[at - 2] == LEA
@@ -138,6 +103,5 @@ impl Tape for Taken<'_> {
                 self.found.push((target, place));
             }
         }
-        Ok(value)
     }
 }

@@ -8,10 +8,10 @@ use std::convert::Infallible;
 use updraft_delta::native::a64::{self, Pages};
 use updraft_delta::native::map::Map;
 use updraft_delta::native::sites::sites;
-use updraft_delta::native::{Form, Tape, walk};
-use updraft_delta::stream::Lane;
+use updraft_delta::native::{Form, number};
 
 use super::Exe;
+use super::in_memory::{self, Reader};
 
 /// How many bytes of a target stand for it.
 const LABEL_LEN: usize = 24;
@@ -20,8 +20,8 @@ const LABEL_LEN: usize = 24;
 pub(crate) fn masked(bytes: &[u8], exe: &Exe) -> Vec<u8> {
     let layout = exe.layout_from(exe, 0..bytes.len(), 0, 0..bytes.len());
     let map = Map::new(&layout, &[]);
-    let mut record = Record { bytes, at: 0, map: &map, found: Vec::new(), pages: Pages::default() };
-    let Ok(()) = walk(&layout, bytes.len() as u64, &mut record);
+    let mut record = Record { bytes, map: &map, found: Vec::new(), pages: Pages::default() };
+    in_memory::read(bytes, &layout, &mut record);
     let mut found = record.found;
     let read = |at: u64, buf: &mut [u8]| {
         buf.copy_from_slice(&bytes[at as usize..][..buf.len()]);
@@ -95,62 +95,30 @@ fn hash(bytes: &[u8]) -> u64 {
     })
 }
 
-fn number(bytes: &[u8]) -> u64 {
-    bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
-}
-
-/// Takes the file and notes its references.
+/// Notes what a file refers to.
 struct Record<'a> {
     bytes: &'a [u8],
-    at: usize,
     map: &'a Map<'a>,
     found: Vec<Reference>,
     pages: Pages,
 }
 
-impl Tape for Record<'_> {
-    type Error = Infallible;
-
-    fn byte(&mut self, _lane: Lane) -> Result<u8, Infallible> {
-        self.at += 1;
-        Ok(self.bytes[self.at - 1])
+impl Reader for Record<'_> {
+    fn reference(&mut self, at: usize, form: Form, value: u64) {
+        if let Some((_, place)) = self.map.refers_to(form, at as u64, value) {
+            self.found.push(Reference::new(at, form.width(), u32::MAX, place));
+        }
     }
 
-    fn skip(&mut self, len: u64) -> Result<(), Infallible> {
-        self.at += len as usize;
-        Ok(())
-    }
-
-    fn operand(&mut self, len: u8) -> Result<(), Infallible> {
-        self.skip(len.into())
-    }
-
-    fn word(&mut self) -> Result<(), Infallible> {
-        let at = self.at;
-        self.at += 4;
-        let Some(address) = self.map.address(at as u64) else { return Ok(()) };
-        let word = u32::from_le_bytes(self.bytes[at..at + 4].try_into().expect("four bytes"));
-        let end = (self.at + a64::REACH as usize).min(self.bytes.len());
-        let target = a64::target(word, address, &self.pages, &self.bytes[self.at..end]);
+    fn word(&mut self, at: usize) {
+        let Some(address) = self.map.address(at as u64) else { return };
+        let (word, behind) = self.bytes[at..].split_at(4);
+        let word = number(word) as u32;
+        let behind = &behind[..behind.len().min(a64::REACH as usize)];
+        let target = a64::target(word, address, &self.pages, behind);
         self.pages.note(word, address);
         if let Some(place) = target.and_then(|target| self.map.place_of(target)) {
             self.found.push(Reference::new(at, 4, a64::bits(word), place));
         }
-        Ok(())
-    }
-
-    fn named(&mut self) -> Result<u32, Infallible> {
-        self.at += 4;
-        Ok(number(&self.bytes[self.at - 4..self.at]) as u32)
-    }
-
-    fn reference(&mut self, form: Form) -> Result<u64, Infallible> {
-        let (at, width) = (self.at, form.width());
-        let value = number(&self.bytes[at..at + width]);
-        if let Some((_, place)) = self.map.refers_to(form, at as u64, value) {
-            self.found.push(Reference::new(at, width, u32::MAX, place));
-        }
-        self.at += width;
-        Ok(value)
     }
 }
