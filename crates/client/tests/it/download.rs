@@ -10,7 +10,7 @@ use updraft_core::digest::Digest;
 use updraft_core::tree::stored::Encoding;
 use updraft_testkit::{TreeFixture, noise};
 
-use crate::support::{Device, Server, blob_key, demo, publish};
+use crate::support::{CancelAt, Device, Server, blob_key, demo, publish};
 
 /// Larger than what is kept in memory, and it does not compress.
 fn large() -> Vec<u8> {
@@ -271,17 +271,6 @@ fn a_blob_that_is_nowhere_is_named() {
     let error = device.download().unwrap_err();
     assert_eq!(error.class(), Class::Unreachable);
     assert!(error.to_string().contains(&blob_key(&large(), Encoding::Raw).to_string()), "{error}");
-}
-
-/// Cancels once this many bytes are there.
-struct CancelAt(u64, Cancel);
-
-impl Progress for CancelAt {
-    fn bytes(&self, done: u64, _: u64) {
-        if done >= self.0 {
-            self.1.cancel();
-        }
-    }
 }
 
 #[test]

@@ -13,7 +13,9 @@ use updraft_core::release::FromTree;
 use updraft_delta::Patch;
 use updraft_testkit::{TreeFixture, noise};
 
-use crate::support::{Asked, Device, Server, demo, files_below, patch_between, patch_key, patch_named, publish};
+use crate::support::{
+    Asked, CancelAt, Device, Server, demo, files_below, patch_between, patch_key, patch_named, publish,
+};
 
 /// Text that is alike in all versions, and does not compress to nothing.
 fn text(version: u64, lines: u64) -> String {
@@ -295,17 +297,6 @@ fn a_base_that_is_edited_while_it_is_read_is_not_the_patchs_fault() {
     drop(updater);
     fs::write(&edit.file, text(0, 4_000)).unwrap();
     assert_eq!(taken(&device).by, Route::Patch);
-}
-
-/// Cancels when so many bytes have come.
-struct CancelAt(u64, Cancel);
-
-impl Progress for CancelAt {
-    fn bytes(&self, done: u64, _: u64) {
-        if done >= self.0 {
-            self.1.cancel();
-        }
-    }
 }
 
 #[test]

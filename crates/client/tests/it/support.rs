@@ -288,6 +288,17 @@ impl Device {
     }
 }
 
+/// Cancels when so many bytes have come.
+pub(crate) struct CancelAt(pub(crate) u64, pub(crate) Cancel);
+
+impl Progress for CancelAt {
+    fn bytes(&self, done: u64, _: u64) {
+        if done >= self.0 {
+            self.1.cancel();
+        }
+    }
+}
+
 pub(crate) fn available(verdict: Verdict) -> Update {
     match verdict {
         Verdict::Available(update) => update,
