@@ -358,6 +358,28 @@ fn a_disk_without_room_is_an_error_as_ever() {
     assert!(error.to_string().contains("are free: make room"), "{error}");
 }
 
+/// A patch was replaced by a longer one between the price and the download, and then nothing else could be had. What had come
+/// was refused at every later try, for it said another length than the source did, and nobody ever asked for the right one.
+#[test]
+fn what_is_here_of_a_patch_of_another_length_is_left() {
+    let (server, device, _) = scene();
+    let longer = patch_named(&old(), &new().with("fresh", noise(3, 60_000)), [&old(), &new()]);
+    let mut is_priced = false;
+    server.meddle(move |asked, reply| {
+        if asked.key.contains("/blobs/") {
+            reply.status = Some(404);
+        } else if asked.key.contains("/patches/") && std::mem::replace(&mut is_priced, true) {
+            reply.object = Some(longer.clone());
+        }
+    });
+    device.download().unwrap_err();
+    let here = files_below(&device.own("downloads"));
+    assert!(here.iter().any(|file| file.extension().is_some_and(|end| end == "patch")), "{here:?}");
+    server.relent();
+    let fetched = taken(&device);
+    assert_eq!((fetched.by, fetched.fell_back), (Route::Patch, None));
+}
+
 #[test]
 fn a_torn_patch_is_gone_on_with_and_one_that_never_comes_is_left() {
     let (server, device, patch) = scene();

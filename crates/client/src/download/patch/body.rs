@@ -94,12 +94,22 @@ impl Body<'_> {
     /// Takes up what an earlier process left.
     fn go_on(&mut self) -> io::Result<()> {
         self.len = self.file.seek(SeekFrom::End(0))?;
-        if self.len > self.total {
+        if self.len > self.total || self.begins_another()? {
             self.empty()?;
         }
         self.meter.add(self.len);
         self.show_header();
         Ok(())
+    }
+
+    /// Whether what is here is of a patch of another length: the source had replaced it before anybody was told.
+    fn begins_another(&self) -> io::Result<bool> {
+        let mut prefix = [0; PREFIX_LEN];
+        if self.len < PREFIX_LEN as u64 {
+            return Ok(false);
+        }
+        ReadAt::read_exact_at(&self.file, &mut prefix, 0)?;
+        Ok(parse_prefix(&prefix).is_ok_and(|(_, total)| total != self.total))
     }
 
     fn empty(&mut self) -> io::Result<()> {
