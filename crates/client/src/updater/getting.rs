@@ -143,7 +143,15 @@ impl Updater {
         // A patch that could not be used this time may do the next time.
         download::sweep(&plan, update.patch.as_deref(), downloads)?;
         progress.phase(Phase::Fetching);
-        download::blobs(self.place(), &plan, downloads, self.jobs, progress)?;
+        let blobs = || download::blobs(self.place(), &plan, downloads, self.jobs, progress);
+        match blobs() {
+            // What is here of the patch takes room that this way needs.
+            Err(download::Error::NoSpace { .. }) if update.patch.is_some() => {
+                download::sweep(&plan, None, downloads)?;
+                blobs()?;
+            }
+            fetched => fetched?,
+        }
         Ok(staged(update, (fetched.tree, fetched.packed), plan, price, fell_back))
     }
 }

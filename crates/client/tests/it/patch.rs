@@ -380,6 +380,22 @@ fn what_is_here_of_a_patch_of_another_length_is_left() {
     assert_eq!((fetched.by, fetched.fell_back), (Route::Patch, None));
 }
 
+/// What was here of a patch that could not be used took the room of the files that were fetched instead, for ever.
+#[test]
+fn a_patch_makes_room_for_what_is_fetched_instead() {
+    let (_server, mut device, patch) = scene();
+    let Some(mount) = crate::support::Mount::new(&device.own("downloads")) else { return };
+    device.download_watched(&CancelAt(patch, device.cancel.clone())).unwrap_err();
+    device.cancel = Cancel::default();
+    fs::write(device.dir().join("app"), "edited").unwrap();
+    let (app, lib, fresh) = (text(3, 4_000).len(), text(4, 4_000).len(), 40_000);
+    let needed = app + lib + fresh + fresh + (1 << 20);
+    mount.again(&format!("size={}", needed + (30 << 10)));
+    assert!(patch > 30 << 10, "{patch}");
+    let staged = device.download().unwrap();
+    assert_eq!(staged.fetched().fell_back.unwrap().reason, "'app' was edited or removed here");
+}
+
 #[test]
 fn a_torn_patch_is_gone_on_with_and_one_that_never_comes_is_left() {
     let (server, device, patch) = scene();
