@@ -1,14 +1,17 @@
 //! Instructions as streams, each compressed in the way that makes it smallest.
 
+mod diff;
 mod native;
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use lzma_rust2::{EncodeMode, LzmaOptions, LzmaWriter, MfType};
-use updraft_delta::limits::{DICT_LOG_MAX, DICTIONARIES_LEN_MAX};
+use updraft_delta::limits::{DICT_LOG_MAX, DICTIONARIES_LEN_MAX, PIECE_LEN};
 use updraft_delta::stream::{Coder, Kind, Lane, Stream};
-use updraft_delta::words::{self, Words};
-use updraft_delta::{Group, Method, varint};
+use updraft_delta::words::Words;
+use updraft_delta::{Group, Method, ReadAt, varint};
+
+use diff::Differences;
 
 use crate::file::File;
 use crate::image::Image;
@@ -18,8 +21,8 @@ use crate::matcher::Copy;
 /// numbers, for tables of words of four bytes, and for what lies at random.
 const SHAPES: [(u32, u32, u32); 4] = [(4, 0, 0), (0, 0, 2), (2, 0, 2), (2, 2, 2)];
 
-/// Differences are tried one by one, zeros included, where at least one in so many is none.
-const DENSE_FROM: usize = 10;
+/// A stream that is longer than this is compressed in the way that is best for so many of its first bytes.
+const SAMPLE_LEN: usize = 32 << 20;
 
 /// Groups of outputs as streams that are not compressed.
 #[derive(Debug, Default)]
@@ -48,7 +51,7 @@ struct PlainGroup {
 #[derive(Debug, Default)]
 struct PlainLane {
     insert: Vec<u8>,
-    diff: Vec<u8>,
+    diff: Differences,
 }
 
 /// Streams as they lie in a patch.
@@ -57,49 +60,71 @@ pub(crate) struct Encoded {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// What `copies` of each of `news` and the rest of them come to. The old image is `bases`.
-pub(crate) fn plain(bases: &[&File<'_>], news: &[File<'_>], copies: &[Vec<Copy>]) -> Plain {
-    let old = Image::new(bases.iter().map(|file| file.image()).collect());
-    let mut plain = Plain::default();
-    for (new, copies) in news.iter().zip(copies) {
-        let layouts = native::layouts(bases, &old, new, copies);
+/// About how many bytes the patch of `new` alone would take, if it is no executable. Copies may go over the borders of old files.
+pub(crate) fn estimate(old: &Image<'_>, new: &File<'_>, copies: &[Copy]) -> usize {
+    let parts: Vec<Copy> = copies.iter().flat_map(|copy| old.split(*copy)).map(|(_, part)| part).collect();
+    let mut group = PlainGroup::default();
+    group.instructions(new.image().len(), &parts);
+    group.differences(old, new.image(), &parts);
+    let [PlainLane { insert, diff }, ..] = &group.lanes;
+    let all = [&group.insert_len, &group.copy_len, &group.seek, insert, &diff.gaps, &diff.bytes];
+    all.into_iter().map(|plain| lzma(plain, &quick(plain.len())).1.len().min(plain.len())).sum()
+}
+
+impl Plain {
+    /// Adds an output: what `copies` of it and the rest come to. `bases` are those that it may be predicted from, with their places
+    /// in `old`.
+    pub(crate) fn add(&mut self, bases: &[(usize, &File<'_>)], old: &Image<'_>, new: &File<'_>, copies: &[Copy]) {
+        let layouts = native::layouts(bases, old, new, copies);
         let method = match layouts.as_slice() {
             [_, ..] => Method::Native,
             [] if new.is_text() => Method::Words,
             [] => Method::Same,
         };
-        let group = plain.group(method);
-        plain.group_of.push(group);
-        let group = &mut plain.groups[group];
-        group.instructions(new.image(), copies);
+        let group = self.group(method);
+        group.instructions(new.image().len(), copies);
         match method {
-            Method::Native => group.rebuilt(&old, &layouts, new.image(), copies),
-            Method::Words | Method::Same => group.differences(&old, new.image(), copies),
+            Method::Native => group.rebuilt(old, &layouts, new.image(), copies),
+            Method::Words | Method::Same => group.differences(old, new.image(), copies),
         }
     }
-    plain
-}
 
-/// About how many bytes the patch of `new` alone would take, if it is no executable. Copies may go over the borders of old files.
-pub(crate) fn estimate(old: &Image<'_>, new: &File<'_>, copies: &[Copy]) -> usize {
-    let parts: Vec<Copy> = copies.iter().flat_map(|copy| old.split(*copy)).map(|(_, part)| part).collect();
-    let mut group = PlainGroup::default();
-    group.instructions(new.image(), &parts);
-    group.differences(old, new.image(), &parts);
-    let [lane, ..] = &group.lanes;
-    let (gaps, bytes) = sparse(&lane.diff);
-    let all = [&group.insert_len, &group.copy_len, &group.seek, &lane.insert, &gaps, &bytes];
-    all.into_iter().map(|plain| lzma(plain, &quick(plain.len())).1.len().min(plain.len())).sum()
-}
+    /// Adds an output that is too large for memory, as other than an executable or text.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub(crate) fn add_large(&mut self, old: &dyn ReadAt, new: &dyn ReadAt, copies: &[Copy]) -> io::Result<()> {
+        let len = usize::try_from(new.size()?).map_err(io::Error::other)?;
+        let group = self.group(Method::Same);
+        group.instructions(len, copies);
+        let [lane, ..] = &mut group.lanes;
+        let (mut from, mut to) = (vec![0; PIECE_LEN], vec![0; PIECE_LEN]);
+        let mut done = 0;
+        for copy in copies.iter().copied().chain([Copy { new: len, old: 0, len: 0 }]) {
+            let start = lane.insert.len();
+            lane.insert.resize(start + copy.new - done, 0);
+            new.read_exact_at(&mut lane.insert[start..], done as u64)?;
+            done = copy.new + copy.len;
+            for at in (0..copy.len).step_by(PIECE_LEN) {
+                let len = PIECE_LEN.min(copy.len - at);
+                let (from, to) = (&mut from[..len], &mut to[..len]);
+                old.read_exact_at(from, (copy.old + at) as u64)?;
+                new.read_exact_at(to, (copy.new + at) as u64)?;
+                lane.diff.add(from, to);
+            }
+        }
+        Ok(())
+    }
 
-impl Plain {
-    /// The number of the group with this method, which is made if there is none.
-    fn group(&mut self, method: Method) -> usize {
+    /// The group with this method, which is made if there is none, for one more output.
+    fn group(&mut self, method: Method) -> &mut PlainGroup {
         let known = self.groups.iter().position(|group| group.method == method);
-        known.unwrap_or_else(|| {
+        let number = known.unwrap_or_else(|| {
             self.groups.push(PlainGroup { method, ..PlainGroup::default() });
             self.groups.len() - 1
-        })
+        });
+        self.group_of.push(number);
+        &mut self.groups[number]
     }
 
     /// The streams, as small as they get.
@@ -116,7 +141,7 @@ impl Plain {
 }
 
 impl PlainGroup {
-    fn instructions(&mut self, new: &[u8], copies: &[Copy]) {
+    fn instructions(&mut self, new_len: usize, copies: &[Copy]) {
         let mut done = 0;
         for copy in copies {
             varint::write(&mut self.insert_len, (copy.new - done) as u64);
@@ -125,8 +150,8 @@ impl PlainGroup {
             done = copy.new + copy.len;
             self.at = copy.old + copy.len;
         }
-        if done < new.len() {
-            varint::write(&mut self.insert_len, (new.len() - done) as u64);
+        if done < new_len {
+            varint::write(&mut self.insert_len, (new_len - done) as u64);
             varint::write(&mut self.copy_len, 0);
         }
     }
@@ -140,8 +165,8 @@ impl PlainGroup {
             done = copy.new + copy.len;
             let (from, to) = (old.bytes(copy.old, copy.len), &new[copy.new..done]);
             match self.method {
-                Method::Words => word_differences(from, to, self.words.get_or_insert_default(), &mut lane.diff),
-                Method::Same | Method::Native => lane.diff.extend(difference(from, to)),
+                Method::Words => lane.diff.add_words(from, to, self.words.get_or_insert_default()),
+                Method::Same | Method::Native => lane.diff.add(from, to),
             }
         }
         lane.insert.extend_from_slice(&new[done..]);
@@ -191,72 +216,43 @@ pub(crate) fn smallest(plain: &[u8]) -> (Coder, Vec<u8>) {
     (stream.coder, bytes)
 }
 
-fn difference(from: &[u8], to: &[u8]) -> impl Iterator<Item = u8> {
-    to.iter().zip(from).map(|(to, from)| to.wrapping_sub(*from))
-}
-
-/// What is added to a copy that is predicted word by word.
-fn word_differences(old: &[u8], new: &[u8], words: &mut Words, out: &mut Vec<u8>) {
-    let mut at = 0;
-    while at < old.len() {
-        let len = words::next_len(&old[at..]);
-        let (from, to) = (&old[at..at + len], &new[at..at + len]);
-        if words::is_word(from[0]) {
-            out.extend(difference(words.predicted(from), to));
-            words.learn(from, to);
-        } else {
-            out.extend(difference(from, to));
-        }
-        at += len;
-    }
-}
-
-/// Differences as the gaps between them, and as themselves.
-fn sparse(diff: &[u8]) -> (Vec<u8>, Vec<u8>) {
-    let (mut gaps, mut bytes, mut gap) = (Vec::new(), Vec::new(), 0);
-    for byte in diff {
-        if *byte == 0 {
-            gap += 1;
-        } else {
-            varint::write(&mut gaps, gap);
-            bytes.push(*byte);
-            gap = 0;
-        }
-    }
-    (gaps, bytes)
-}
-
 struct Part {
     stream: Stream,
     bytes: Vec<u8>,
 }
 
-fn compress_differences(lane: Lane, diff: &[u8], dict_log_max: u8) -> Vec<Part> {
+fn compress_differences(lane: Lane, diff: &Differences, dict_log_max: u8) -> Vec<Part> {
     let compress = |kind: Kind, plain: &[u8]| compress(kind, plain, dict_log_max);
-    let (gaps, bytes) = sparse(diff);
-    let sparse = vec![compress(Kind::DiffGap(lane), &gaps), compress(Kind::DiffByte(lane), &bytes)];
-    if bytes.len() < diff.len() / DENSE_FROM || bytes.is_empty() {
-        return sparse;
-    }
-    let dense = compress(Kind::Diff(lane), diff);
+    let sparse = vec![compress(Kind::DiffGap(lane), &diff.gaps), compress(Kind::DiffByte(lane), &diff.bytes)];
+    let Some(dense) = diff.dense() else { return sparse };
+    let dense = compress(Kind::Diff(lane), &dense);
     let len: usize = sparse.iter().map(|part| part.bytes.len()).sum();
     if dense.bytes.len() < len { vec![dense] } else { sparse }
 }
 
 fn compress(kind: Kind, plain: &[u8], dict_log_max: u8) -> Part {
-    let len = plain.len() as u64;
-    let part = |coder, bytes: Vec<u8>| Part { stream: Stream { kind, coder, len, coded: bytes.len() as u64 }, bytes };
-    let mut best = part(Coder::Raw, plain.to_vec());
-    if plain.is_empty() {
-        return best;
-    }
-    for shape in SHAPES {
+    let part = |coder, len: usize, bytes: Vec<u8>| Part {
+        stream: Stream { kind, coder, len: len as u64, coded: bytes.len() as u64 },
+        bytes,
+    };
+    let tried = |plain: &[u8], shape| {
         let (coder, bytes) = lzma(plain, &thorough(dict_log(plain.len()).min(dict_log_max), shape));
-        if bytes.len() < best.bytes.len() {
-            best = part(coder, bytes);
+        part(coder, plain.len(), bytes)
+    };
+    let shapes = match plain.len() {
+        0 => vec![],
+        1..=SAMPLE_LEN => SHAPES.to_vec(),
+        _ => {
+            SHAPES.into_iter().min_by_key(|shape| tried(&plain[..SAMPLE_LEN], *shape).bytes.len()).into_iter().collect()
         }
-    }
-    best
+    };
+    // One at a time is in memory beside the best.
+    let smaller = |best: Option<Part>, shape| {
+        let part = tried(plain, shape);
+        Some(best.filter(|best| best.bytes.len() <= part.bytes.len()).unwrap_or(part))
+    };
+    let best = shapes.into_iter().fold(None, smaller).filter(|best| best.bytes.len() < plain.len());
+    best.unwrap_or_else(|| part(Coder::Raw, plain.len(), plain.to_vec()))
 }
 
 fn thorough(dict_log: u8, (lc, lp, pb): (u32, u32, u32)) -> LzmaOptions {

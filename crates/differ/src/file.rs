@@ -10,7 +10,6 @@ use updraft_delta::limits::container_image_len_max;
 use crate::container::{self, Unpacked as Container};
 use crate::exe::{self, Exe};
 use crate::matcher::Costs;
-use crate::suffix::TEXT_LEN_MAX;
 
 /// The costs that were best for executables, for those with instructions of four bytes, and for text, of those that were measured.
 const NATIVE: Costs = Costs { instruction: 5, distance: 14, mismatch: 16 };
@@ -56,9 +55,9 @@ pub(crate) struct Unpacked {
 }
 
 impl Unpacked {
-    /// Unpacks whatever can be packed again, as far as there is room.
-    pub(crate) fn of(new: &[&[u8]]) -> Self {
-        let mut room = Room::beside(new);
+    /// Unpacks whatever can be packed again, as long as the images have no more than `room` bytes beyond those of the files.
+    pub(crate) fn of(new: &[&[u8]], room: usize) -> Self {
+        let mut room = Room::new(room);
         let of = new.iter().map(|bytes| room.unpack(bytes, |max| container::recognise(bytes, max))).collect();
         Self { of, looked_like: new.iter().filter(|bytes| container::kind(bytes).is_some()).count() }
     }
@@ -78,9 +77,9 @@ impl Unpacked {
         self.of.iter().flatten().count() == self.looked_like
     }
 
-    /// The files of both sides; old containers are unpacked where new ones of their kind are.
-    pub(crate) fn files<'a>(self, old: &[&'a [u8]], new: &[&'a [u8]]) -> (Vec<File<'a>>, Vec<File<'a>>) {
-        let mut room = Room::beside(old);
+    /// The files of both sides; old containers are unpacked where new ones of their kind are, and there is room.
+    pub(crate) fn files<'a>(self, old: &[&'a [u8]], new: &[&'a [u8]], room: usize) -> (Vec<File<'a>>, Vec<File<'a>>) {
+        let mut room = Room::new(room);
         let news: Vec<&Container> = self.of.iter().flatten().collect();
         let old = old.iter().enumerate().map(|(number, bytes)| {
             let kind = container::kind(bytes).filter(|kind| news.iter().any(|new| new.params.kind() == *kind));
@@ -103,10 +102,8 @@ struct Room {
 }
 
 impl Room {
-    /// What is left beside `files`.
-    fn beside(files: &[&[u8]]) -> Self {
-        let total: usize = files.iter().map(|bytes| bytes.len()).sum();
-        Self { bytes: TEXT_LEN_MAX.saturating_sub(total), rows: ROWS_MAX / 2 }
+    fn new(bytes: usize) -> Self {
+        Self { bytes, rows: ROWS_MAX / 2 }
     }
 
     /// What `unpack` makes of `container` with so many bytes at most, if there is room for it.

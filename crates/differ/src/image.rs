@@ -2,23 +2,31 @@
 
 use crate::matcher::Copy;
 
-/// Files one behind the other.
-#[derive(Debug, Clone)]
+/// Files one behind the other. Not all of them need to be at hand.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Image<'a> {
     files: Vec<&'a [u8]>,
     /// Where each begins.
     starts: Vec<usize>,
+    /// Where the last one ends.
+    len: usize,
 }
 
 impl<'a> Image<'a> {
-    pub(crate) fn new(files: Vec<&'a [u8]>) -> Self {
-        let mut starts = Vec::with_capacity(files.len());
-        let mut len = 0;
-        for file in &files {
-            starts.push(len);
-            len += file.len();
+    /// Files that are all at hand.
+    pub(crate) fn new(files: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        Self::of(files.into_iter().map(|file| (file.len(), file)))
+    }
+
+    /// The length of each file, and its bytes; none of those where they are not at hand.
+    pub(crate) fn of(files: impl IntoIterator<Item = (usize, &'a [u8])>) -> Self {
+        let mut image = Self::default();
+        for (len, bytes) in files {
+            image.files.push(bytes);
+            image.starts.push(image.len);
+            image.len += len;
         }
-        Self { files, starts }
+        image
     }
 
     /// The file that has byte `at`, and where in it.
@@ -29,10 +37,10 @@ impl<'a> Image<'a> {
 
     /// Where a file begins, and how long it is.
     pub(crate) fn span(&self, file: usize) -> (usize, usize) {
-        (self.starts[file], self.files[file].len())
+        (self.starts[file], self.starts.get(file + 1).unwrap_or(&self.len) - self.starts[file])
     }
 
-    /// `len` bytes from `at` on, which lie in one file.
+    /// `len` bytes from `at` on, which lie in one file that is at hand.
     pub(crate) fn bytes(&self, at: usize, len: usize) -> &'a [u8] {
         let (file, from) = self.locate(at);
         &self.files[file][from..from + len]
@@ -46,7 +54,7 @@ impl<'a> Image<'a> {
                 return None;
             }
             let (file, from) = self.locate(rest.old);
-            let len = rest.len.min(self.files[file].len() - from);
+            let len = rest.len.min(self.span(file).1 - from);
             let part = Copy { len, ..rest };
             rest = Copy { new: rest.new + len, old: rest.old + len, len: rest.len - len };
             Some((file, part))

@@ -86,7 +86,7 @@ pub fn make(
     let outputs = read(to, document, lacking(old, new))?;
     let bases: Vec<&[u8]> = bases.iter().map(Vec::as_slice).collect();
     let outputs: Vec<&[u8]> = outputs.iter().map(Vec::as_slice).collect();
-    let options = Options { from: *from.as_bytes(), to: *to.as_bytes() };
+    let options = Options { from: *from.as_bytes(), to: *to.as_bytes(), ..Options::default() };
     Ok(updraft_differ::make(&bases, &outputs, &options)?.patch)
 }
 

@@ -26,7 +26,7 @@ struct Report {
 pub(super) fn run(old: &Path, new: &Path, output: &Path, json: bool) -> anyhow::Result<Exit> {
     must_be_free(output)?;
     let (old, new) = (must_fit(old)?, must_fit(new)?);
-    let options = Options { from: *old.digest().as_bytes(), to: *new.digest().as_bytes() };
+    let options = Options { from: *old.digest().as_bytes(), to: *new.digest().as_bytes(), ..Options::default() };
     let outputs = read(new.outputs(&old)?)?;
     let bases = read(old.bases())?;
     let old_files: Vec<&[u8]> = bases.iter().map(Vec::as_slice).collect();

@@ -343,7 +343,7 @@ pub(crate) fn patch_named(old: &TreeFixture, new: &TreeFixture, [from, to]: [&Tr
     outputs.extend(tree::patch::lacking(&old_tree, &new_tree).iter().map(|file| content(new, file)));
     let bases: Vec<&[u8]> = bases.iter().map(Vec::as_slice).collect();
     let outputs: Vec<&[u8]> = outputs.iter().map(Vec::as_slice).collect();
-    let options = Options { from: name(from), to: name(to) };
+    let options = Options { from: name(from), to: name(to), ..Options::default() };
     updraft_differ::make(&bases, &outputs, &options).unwrap().patch
 }
 

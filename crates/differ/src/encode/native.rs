@@ -8,7 +8,7 @@ use updraft_delta::native::{Copied, Layout, Side, a64, number, rebuild};
 use updraft_delta::stream::{Kind, Lane};
 use updraft_delta::varint;
 
-use super::{PlainGroup, difference};
+use super::PlainGroup;
 use crate::file::{File, Part};
 use crate::image::Image;
 use crate::matcher::Copy;
@@ -42,12 +42,12 @@ impl References {
 }
 
 /// How to predict the executables of `new`: each from the one that most of it is copied from.
-pub(super) fn layouts(bases: &[&File<'_>], old: &Image<'_>, new: &File<'_>, copies: &[Copy]) -> Vec<Layout> {
+pub(super) fn layouts(bases: &[(usize, &File<'_>)], old: &Image<'_>, new: &File<'_>, copies: &[Copy]) -> Vec<Layout> {
     if copies.len() >= NATIVE_INSTRUCTIONS_MAX {
         return Vec::new();
     }
     let known: Vec<(usize, &Part)> =
-        (0..bases.len()).flat_map(|base| bases[base].exes.iter().map(move |exe| (base, exe))).collect();
+        bases.iter().flat_map(|(base, file)| file.exes.iter().map(move |exe| (*base, exe))).collect();
     let layout = |part: &Part| {
         let copied = |base: usize, from: &Part| -> usize {
             let (start, _) = old.span(base);
@@ -115,7 +115,7 @@ impl Side for Encoder<'_> {
     fn copied(&mut self, lane: Lane, buf: &mut [u8]) -> Result<(), Infallible> {
         let new = &self.new[self.at..self.at + buf.len()];
         self.at += buf.len();
-        self.group.lanes[lane as usize].diff.extend(difference(buf, new));
+        self.group.lanes[lane as usize].diff.add(buf, new);
         buf.copy_from_slice(new);
         Ok(())
     }

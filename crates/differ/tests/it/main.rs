@@ -5,5 +5,6 @@ mod container;
 mod executables;
 mod golden;
 mod hostile;
+mod parts;
 mod round_trip;
 mod support;

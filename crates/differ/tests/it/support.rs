@@ -30,7 +30,7 @@ impl Sink for Kept {
 pub(crate) fn made(old: &[Vec<u8>], new: &[Vec<u8>]) -> Made {
     let old: Vec<&[u8]> = old.iter().map(Vec::as_slice).collect();
     let new: Vec<&[u8]> = new.iter().map(Vec::as_slice).collect();
-    make(&old, &new, &Options { from: [1; 32], to: [2; 32] }).unwrap()
+    make(&old, &new, &Options { from: [1; 32], to: [2; 32], ..Options::default() }).unwrap()
 }
 
 /// What `patch` makes of the files of `old` with these numbers.

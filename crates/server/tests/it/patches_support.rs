@@ -73,7 +73,7 @@ fn made(old: &Tree, new: &Tree, content: impl Fn(&Digest) -> Vec<u8>) -> Vec<u8>
         [first].into_iter().chain(files.iter().map(|file| content(&file.digest))).collect()
     };
     let (bases, outputs) = (with(codec::encode(old), contents(old)), with(mask(old, new), lacking(old, new)));
-    let options = Options { from: *old.digest().as_bytes(), to: *new.digest().as_bytes() };
+    let options = Options { from: *old.digest().as_bytes(), to: *new.digest().as_bytes(), ..Options::default() };
     let (bases, outputs): (Vec<&[u8]>, Vec<&[u8]>) =
         (bases.iter().map(Vec::as_slice).collect(), outputs.iter().map(Vec::as_slice).collect());
     updraft_differ::make(&bases, &outputs, &options).unwrap().patch

@@ -1,0 +1,144 @@
+//! Which files are compared with which, in what parts.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::ops::Range;
+
+use updraft_delta::ReadAt;
+
+use super::Sides;
+use crate::gear::{BITS_MIN, Gear};
+use crate::make::Error;
+
+/// Files that are compared with each other.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// Files that fit into memory together; old ones by their numbers, growing.
+    Files { olds: Vec<usize>, news: Range<usize> },
+    /// One new file that does not.
+    Large { olds: Vec<usize>, new: usize },
+}
+
+/// About how many samples of all new files together are kept; each file has some, so there are more of them where files are many.
+const SAMPLES: u64 = 4 << 20;
+
+/// Least samples of a file, as a power of two, if it is long enough to have them.
+const FILE_SAMPLES_LOG: u32 = 4;
+
+/// Samples that more new files have tell nothing.
+const SAME_MAX: usize = 16;
+
+/// How much is read at a time, in bytes.
+const PIECE_LEN: u64 = 1 << 20;
+
+/// For each new file, the old files that have something in common with it, that with the most first.
+pub(super) fn related(sides: &Sides<'_>) -> Result<Vec<Vec<usize>>, Error> {
+    let total: u64 = sides.new_lens.iter().sum();
+    let bits_max = (total / SAMPLES).next_power_of_two().trailing_zeros().max(BITS_MIN);
+    let mut samples: Vec<(u64, usize)> = Vec::new();
+    for (number, (file, len)) in sides.new.iter().zip(&sides.new_lens).enumerate() {
+        let bits = len.max(&1).ilog2().saturating_sub(FILE_SAMPLES_LOG).clamp(BITS_MIN, bits_max);
+        let read = each_sample(*file, *len, bits, |hash| samples.push((hash, number)));
+        read.map_err(|source| Error::New { number, source })?;
+    }
+    samples.sort_unstable();
+    samples.dedup();
+    let mut related: Vec<Vec<(Reverse<u32>, usize)>> = vec![Vec::new(); sides.new.len()];
+    for (number, (file, len)) in sides.old.iter().zip(&sides.old_lens).enumerate() {
+        let mut shared: HashMap<usize, u32> = HashMap::new();
+        let read = each_sample(*file, *len, BITS_MIN, |hash| {
+            let first = samples.partition_point(|(own, _)| *own < hash);
+            let same = samples[first..].iter().take_while(|(own, _)| *own == hash).take(SAME_MAX + 1);
+            if same.clone().count() <= SAME_MAX {
+                same.for_each(|(_, new)| *shared.entry(*new).or_default() += 1);
+            }
+        });
+        read.map_err(|source| Error::Old { number, source })?;
+        shared.into_iter().for_each(|(new, count)| related[new].push((Reverse(count), number)));
+    }
+    let sorted = related.into_iter().map(|mut olds| {
+        olds.sort_unstable();
+        olds.into_iter().map(|(_, number)| number).collect()
+    });
+    Ok(sorted.collect())
+}
+
+fn each_sample(file: &dyn ReadAt, len: u64, bits: u32, mut each: impl FnMut(u64)) -> io::Result<()> {
+    let mut gear = Gear::new(bits);
+    let mut piece = Vec::new();
+    for at in (0..len).step_by(PIECE_LEN as usize) {
+        piece.resize(PIECE_LEN.min(len - at) as usize, 0);
+        file.read_exact_at(&mut piece, at)?;
+        gear.all(&piece, &mut each);
+    }
+    Ok(())
+}
+
+/// The parts, in the order of the new files.
+pub(super) fn parts(sides: &Sides<'_>, related: &[Vec<usize>]) -> Vec<Part> {
+    let mut parts = Vec::new();
+    let mut open: Option<Open> = None;
+    for (new, olds) in related.iter().enumerate() {
+        if let Some(part) = &mut open
+            && part.took(sides, new, olds)
+        {
+            continue;
+        }
+        parts.extend(open.take().map(Open::closed));
+        match Open::with(sides, new, olds) {
+            Some(part) => open = Some(part),
+            None => parts.push(Part::Large { olds: sorted(olds), new }),
+        }
+    }
+    parts.extend(open.map(Open::closed));
+    parts
+}
+
+fn sorted(olds: &[usize]) -> Vec<usize> {
+    let mut olds = olds.to_vec();
+    olds.sort_unstable();
+    olds
+}
+
+/// A part that may still grow.
+struct Open {
+    olds: BTreeSet<usize>,
+    news: Range<usize>,
+    old_len: u64,
+    new_len: u64,
+}
+
+impl Open {
+    /// A part with one new file, and as many old ones as there is room for, if there is any for the most useful.
+    fn with(sides: &Sides<'_>, new: usize, olds: &[usize]) -> Option<Self> {
+        let new_len = sides.new_lens[new];
+        let mut part = Self { olds: BTreeSet::new(), news: new..new + 1, old_len: 0, new_len };
+        for old in olds {
+            let old_len = part.old_len + sides.old_lens[*old];
+            if sides.memory.fits(old_len, new_len) {
+                part.olds.insert(*old);
+                part.old_len = old_len;
+            }
+        }
+        let has_best = olds.first().is_none_or(|best| part.olds.contains(best));
+        (has_best && sides.memory.fits(part.old_len, new_len)).then_some(part)
+    }
+
+    /// Takes the next new file with all its old ones, if they fit.
+    fn took(&mut self, sides: &Sides<'_>, new: usize, olds: &[usize]) -> bool {
+        let more: Vec<usize> = olds.iter().copied().filter(|old| !self.olds.contains(old)).collect();
+        let old_len = self.old_len + more.iter().map(|old| sides.old_lens[*old]).sum::<u64>();
+        let new_len = self.new_len + sides.new_lens[new];
+        let fits = sides.memory.fits(old_len, new_len);
+        if fits {
+            self.olds.extend(more);
+            (self.news.end, self.old_len, self.new_len) = (new + 1, old_len, new_len);
+        }
+        fits
+    }
+
+    fn closed(self) -> Part {
+        Part::Files { olds: self.olds.into_iter().collect(), news: self.news }
+    }
+}
