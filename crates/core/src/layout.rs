@@ -78,7 +78,7 @@ pub fn tree(app: &AppName, digest: Digest) -> Key {
     Key::of_app(app, format_args!("trees/{digest}"))
 }
 
-/// The patch that turns one tree into another.
+/// The patch that turns one tree into another; from [`nothing`](crate::tree::patch::nothing), the bundle of the other.
 pub fn patch(app: &AppName, from: Digest, to: Digest) -> Key {
     Key::of_app(app, format_args!("patches/{from}/{to}"))
 }

@@ -8,6 +8,9 @@
 //!   ([`lacking`]).
 //!
 //! Whatever is unchanged, renamed, moved or made executable is in the document and nowhere else.
+//!
+//! A *bundle* is the patch from [`nothing`]: it makes every content of the new tree, all of them compressed together. It is for who
+//! has none of them yet.
 
 mod masked;
 
@@ -16,6 +19,21 @@ pub use masked::{Error, Masked, mask, masked_len_max};
 use std::collections::BTreeSet;
 
 use super::{File, Tree};
+use crate::digest::Digest;
+
+/// How much a bundle has to save to be worth its place, one part in so many: it takes about as much as the release does.
+const BUNDLE_SAVES: u64 = 10;
+
+/// The tree without a file, which a bundle is made from.
+pub fn nothing() -> Digest {
+    Tree::default().digest()
+}
+
+/// How long a patch from the tree `from` may be at most to be kept, where so many bytes are fetched without it.
+pub fn worth_len_max(from: Digest, instead: u64) -> u64 {
+    let saves = if from == nothing() { instead / BUNDLE_SAVES } else { 0 };
+    instead.saturating_sub(saves.max(1))
+}
 
 /// The first file with each distinct content of `tree`, in the order of their paths. Empty files have none.
 pub fn contents(tree: &Tree) -> Vec<File<'_>> {
@@ -34,7 +52,6 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::digest::Digest;
     use crate::tree::Kind;
 
     pub(super) fn tree(files: &[(&str, &str)]) -> Tree {
@@ -58,5 +75,14 @@ mod tests {
         let new = tree(&[("b", "1"), ("d", "3"), ("e", "3"), ("f", "2"), ("g", "4"), ("none", "")]);
         assert_eq!(paths(contents(&old)), ["a", "b"]);
         assert_eq!(paths(lacking(&old, &new)), ["d", "g"]);
+    }
+
+    #[test]
+    fn a_bundle_makes_everything_and_has_to_save_a_tenth() {
+        let new = tree(&[("a", "1"), ("b", "1"), ("c", "2"), ("empty", "")]);
+        assert_eq!(lacking(&Tree::default(), &new), contents(&new));
+        let old = Digest::of(b"a tree");
+        assert_eq!([0, 1, 5, 1_000].map(|instead| worth_len_max(old, instead)), [0, 0, 4, 999]);
+        assert_eq!([0, 1, 5, 1_000].map(|instead| worth_len_max(nothing(), instead)), [0, 0, 4, 900]);
     }
 }
