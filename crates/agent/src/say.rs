@@ -88,6 +88,7 @@ fn price_text(price: &Price) -> String {
 fn by_text(by: Route, bytes: u64, full_bytes: u64) -> String {
     let what = match by {
         Route::Patch => "a patch of ",
+        Route::Bundle => "a bundle of ",
         Route::Blobs | Route::Full => "",
     };
     format!("{what}{}", saving(bytes, full_bytes))
@@ -97,6 +98,7 @@ fn by_text(by: Route, bytes: u64, full_bytes: u64) -> String {
 fn fell_back_text(why: &FellBack) -> String {
     let what = match why.from {
         Route::Patch => "the patch was not used",
+        Route::Bundle => "the bundle was not used",
         Route::Blobs | Route::Full => "whole files were not used",
     };
     format!("{what}: {}", printable(&why.reason))

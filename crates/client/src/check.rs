@@ -1,9 +1,9 @@
 //! Whether there is something new, and what it would cost.
 //!
 //! A check asks for metadata and one release document, never for a tree: what it costs does not grow with the number of
-//! files or of past releases. The price it names is that of a patch from the tree that is here, which one small request
-//! tells, or of the blobs that changed, which the publisher signed for the tree that is here; otherwise it is a bound ("at
-//! most") until the tree is at hand.
+//! files or of past releases. The price it names is that of a patch from the tree that is here, or of the bundle where hardly
+//! anything is, which a small request each tells; or of the blobs that changed, which the publisher signed for the tree that
+//! is here; otherwise it is a bound ("at most") until the tree is at hand.
 
 use updraft_core::Timestamp;
 use updraft_core::channel::{self, Channel, Device, Pick};
@@ -169,9 +169,9 @@ impl Price {
     }
 
     /// What `release` costs by a patch, and by so many bytes of whole blobs that the patch does not make.
-    pub(crate) fn by_patch(release: &Release, patch: u64, blobs: u64, exact: bool) -> Self {
-        let fetch_bytes = patch.saturating_add(blobs);
-        Self { fetch_bytes, full_bytes: release.tree.stored.max(fetch_bytes), exact, route: Route::Patch }
+    pub(crate) fn by_patch(release: &Release, patch: &Offer, blobs: u64, exact: bool) -> Self {
+        let fetch_bytes = patch.bytes.saturating_add(blobs);
+        Self { fetch_bytes, full_bytes: release.tree.stored.max(fetch_bytes), exact, route: patch.route() }
     }
 }
 
@@ -226,7 +226,7 @@ pub struct Update {
     /// The exact bytes of the release document.
     pub(crate) document: Vec<u8>,
     pub(crate) price: Price,
-    /// The patch that it is to be fetched by, if that is the cheapest way.
+    /// The patch that it is to be fetched by, or the bundle, if that is the cheapest way.
     pub(crate) patch: Option<Box<Offer>>,
     pub(crate) rejected: bool,
     pub(crate) chooser: Chooser,

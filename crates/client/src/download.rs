@@ -161,12 +161,18 @@ pub(crate) fn blobs(
 
 /// Bytes that `plan` fetches and that lie here already, by what their lengths say.
 pub(crate) fn here_bytes(plan: &Plan, downloads: &Dir) -> Result<u64, Error> {
+    let len = |name: &str| downloads.stat(Path::new(name)).map(|stat| stat.map(|stat| stat.size));
     let mut here = 0;
     for fetch in &plan.fetch {
-        let stat = downloads.stat(Path::new(&fetch.digest.to_string()))?;
-        here += if stat.is_some_and(|stat| stat.size == fetch.size) { fetch.cost() } else { 0 };
+        if len(&fetch.digest.to_string())? == Some(fetch.size) {
+            here += fetch.cost();
+            continue;
+        }
+        for part in blob::part_names(fetch.digest) {
+            here += len(&part)?.map_or(0, |len| len.min(fetch.cost()));
+        }
     }
-    Ok(here)
+    Ok(here.min(plan.fetch_bytes()))
 }
 
 /// Removes what this plan has no use for: parts and blobs of another release, and the part of any patch but `patch`.

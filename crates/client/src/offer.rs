@@ -5,6 +5,8 @@
 
 use updraft_core::digest::Digest;
 use updraft_core::layout;
+use updraft_core::plan::Route;
+use updraft_core::tree::patch::nothing;
 use updraft_delta::header::{PREFIX_LEN, parse_prefix};
 
 use crate::belief::Place;
@@ -13,7 +15,7 @@ use crate::fetch::{Error, Got};
 /// Longest tag of a patch that is remembered, in bytes; a longer one is as good as none.
 const TAG_LEN_MAX: usize = 256;
 
-/// A patch from one tree to another.
+/// A patch from one tree to another, or from nothing: a bundle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Offer {
     /// The tree that it is made from.
@@ -24,6 +26,18 @@ pub(crate) struct Offer {
     pub(crate) bytes: u64,
     /// Its tag, where the source has tags.
     pub(crate) tag: Option<String>,
+}
+
+impl Offer {
+    /// Whether it reads nothing that is here.
+    pub(crate) fn is_bundle(&self) -> bool {
+        self.from == nothing()
+    }
+
+    /// Which way it is.
+    pub(crate) fn route(&self) -> Route {
+        if self.is_bundle() { Route::Bundle } else { Route::Patch }
+    }
 }
 
 /// Asks `place` for a patch from one tree to another.

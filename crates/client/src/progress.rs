@@ -12,7 +12,7 @@ pub enum Phase {
     Planning,
     /// Fetching what is lacking.
     Fetching,
-    /// Making files of old ones and a patch.
+    /// Making files of a patch, and of old ones.
     Patching,
     /// Hashing files.
     Verifying,

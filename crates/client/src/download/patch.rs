@@ -1,4 +1,5 @@
-//! A release by a patch: the patch is fetched, judged by its header, and applied to what is installed.
+//! A release by a patch: the patch is fetched, judged by its header, and applied to what is installed. A bundle is a patch
+//! that needs nothing installed.
 //!
 //! ```text
 //! downloads/PAIR.patch        the patch, as far as it is here: `PAIR` is the first digits of both trees and its length
@@ -35,6 +36,7 @@ use crate::fetch;
 use crate::offer::Offer;
 use crate::progress::{Phase, Progress};
 
+pub(crate) use self::body::here_bytes;
 pub(super) use self::body::name as part_name;
 
 /// What is behind a patch that was not used.
@@ -98,17 +100,23 @@ impl From<updraft_files::Error> for Stop {
     }
 }
 
+/// What a patch may read. By default that is nothing, as for a bundle.
+#[derive(Default)]
+pub(crate) struct Installed {
+    /// What is installed, as it was recorded.
+    pub(crate) tree: Tree,
+    /// What of it is really there.
+    pub(crate) have: Tree,
+    /// Where it is.
+    pub(crate) dir: Option<Dir>,
+}
+
 /// What is to be done by a patch.
 #[derive(Clone, Copy)]
 pub(crate) struct Job<'a> {
     pub(crate) place: Place<'a>,
     pub(crate) offer: &'a Offer,
-    /// What is installed, as it was recorded.
-    pub(crate) old: &'a Tree,
-    /// What of it is really there.
-    pub(crate) have: &'a Tree,
-    /// Where it is installed.
-    pub(crate) dir: &'a Dir,
+    pub(crate) old: &'a Installed,
     /// What was signed.
     pub(crate) signed: &'a TreeRef,
     pub(crate) downloads: &'a Dir,
@@ -125,7 +133,7 @@ pub(crate) struct Made {
 /// Fetches the patch and makes of it what the new tree has and the old one lacks.
 pub(crate) fn make(job: &Job<'_>) -> Result<Made, Stop> {
     outputs::sweep(job.downloads)?;
-    let was_here = body::len_here(job)?;
+    let was_here = here_bytes(job.offer, job.downloads)?;
     match try_make(job) {
         // What an earlier process left may have been the beginning of another object.
         Err(Stop::Refused(Refusal { blame: Blame::Patch, fetched, .. })) if was_here > 0 => {
@@ -139,7 +147,7 @@ pub(crate) fn make(job: &Job<'_>) -> Result<Made, Stop> {
 }
 
 fn try_make(job: &Job<'_>) -> Result<Made, Stop> {
-    let was_here = body::len_here(job)?;
+    let was_here = here_bytes(job.offer, job.downloads)?;
     let mut made = fetch_and_apply(job);
     if made.is_err() {
         // Whatever comes next needs the room, and the next try makes all of it anew. What happened is told before a file that
@@ -147,7 +155,7 @@ fn try_make(job: &Job<'_>) -> Result<Made, Stop> {
         let _ = outputs::sweep(job.downloads);
     }
     if let Err(Stop::Refused(refusal)) = &mut made {
-        refusal.fetched = body::len_here(job)?.saturating_sub(was_here);
+        refusal.fetched = here_bytes(job.offer, job.downloads)?.saturating_sub(was_here);
         if refusal.blame == Blame::Patch {
             job.downloads.remove_all(Path::new(&part_name(job.offer)))?;
         }
@@ -228,10 +236,10 @@ fn images_len_max(release_len: u64) -> u64 {
 
 /// The bases that it names are what is recorded here, and were not edited since.
 fn judge_bases(job: &Job<'_>, header: &Header) -> Result<(), Refusal> {
-    let (recorded, here) = (contents(job.old), job.have.blobs());
+    let (recorded, here) = (contents(&job.old.tree), job.old.have.blobs());
     for base in &header.bases {
         let file = match usize::try_from(base.index) {
-            Ok(0) if base.len == codec::encode(job.old).len() as u64 => continue,
+            Ok(0) if base.len == codec::encode(&job.old.tree).len() as u64 => continue,
             Ok(index) => index.checked_sub(1).and_then(|index| recorded.get(index)),
             Err(_) => None,
         };

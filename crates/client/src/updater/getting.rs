@@ -1,8 +1,11 @@
 //! How a release gets here: what each way costs, and going it.
 //!
-//! A patch is fetched instead of the tree and the blobs: it brings the tree itself. Should it be no good, the tree and the
-//! blobs that changed are fetched, in the same call.
+//! A patch is fetched instead of the tree and the blobs: it brings the tree itself. So does a bundle, which is a patch from
+//! nothing, for a device that lacks most of the release. Should it be no good, the tree and the blobs that changed are
+//! fetched, in the same call.
 
+use updraft_core::digest::Digest;
+use updraft_core::path::RESERVED_DIR;
 use updraft_core::plan::{self, Offer, Offers, Plan, Route};
 use updraft_core::tree::stored::repack;
 use updraft_core::tree::{Tree, patch as numbers};
@@ -11,9 +14,10 @@ use updraft_files::Dir;
 use super::Updater;
 use crate::check::{Price, Update};
 use crate::download;
-use crate::download::patch::{self, Blame, Job, Refusal, Stop};
+use crate::download::patch::{self, Blame, Installed, Job, Refusal, Stop};
 use crate::error::Error;
 use crate::fetched::{self, FellBack};
+use crate::home;
 use crate::install;
 use crate::offer;
 use crate::progress::{Phase, Progress};
@@ -49,67 +53,96 @@ impl Updater {
         if let (Some(record), Some(have)) = (record, have) {
             self.price_patch(update, record, &have, blobs.unwrap_or(update.price.fetch_bytes))?;
         }
-        Ok(())
+        if record.is_none() && self.is_bare()? {
+            blobs = blobs.or(Some(update.release.tree.stored));
+        }
+        match blobs {
+            Some(blobs) if update.patch.is_none() => self.price_bundle(update, blobs),
+            _ => Ok(()),
+        }
     }
 
-    /// Asks for a patch, and prefers it where it is cheaper than `blobs`.
+    /// Asks for a patch from what is installed, and prefers it where it is cheaper than `blobs`.
     fn price_patch(&self, update: &mut Update, record: &Record, have: &Tree, blobs: u64) -> Result<(), Error> {
-        let (from, to) = (record.release.tree.digest, update.release.tree.digest);
-        if blobs <= PATCH_ASKED_FROM || from == to {
-            return Ok(());
-        }
-        let Some(offer) = offer::ask(self.place(), from, to).map_err(download::Error::from)? else { return Ok(()) };
-        if fetched::is_bad(self.home.folder(), &offer) {
-            return Ok(());
-        }
-        let offers = [Offer { route: Route::Patch, bytes: offer.bytes }, Offer { route: Route::Blobs, bytes: blobs }];
-        if plan::routes(offers)[0].route == Route::Patch {
+        if let Some(offer) = self.cheaper(record.release.tree.digest, update, blobs)? {
             // A content that was edited away here may be wanted, and then it is fetched whole.
             let lost = numbers::lacking(have, &record.tree).iter().map(|file| file.size).sum();
-            update.price = Price::by_patch(&update.release, offer.bytes, lost, lost == 0);
+            update.price = Price::by_patch(&update.release, &offer, lost, lost == 0);
             update.patch = Some(Box::new(offer));
         }
         Ok(())
+    }
+
+    /// Asks for the bundle, where so much is lacking that it may be cheaper than `blobs`, and prefers it if it is.
+    fn price_bundle(&self, update: &mut Update, blobs: u64) -> Result<(), Error> {
+        if plan::is_bundle_likely(blobs, update.release.tree.stored)
+            && let Some(offer) = self.cheaper(numbers::nothing(), update, blobs)?
+        {
+            update.price = Price::by_patch(&update.release, &offer, 0, true);
+            update.patch = Some(Box::new(offer));
+        }
+        Ok(())
+    }
+
+    /// A patch from the tree `from`, if the source has one that is not known to be bad, and less of it is to come than `blobs`.
+    fn cheaper(&self, from: Digest, update: &Update, blobs: u64) -> Result<Option<offer::Offer>, Error> {
+        let to = update.release.tree.digest;
+        if blobs <= PATCH_ASKED_FROM || from == to {
+            return Ok(None);
+        }
+        let Some(offer) = offer::ask(self.place(), from, to).map_err(download::Error::from)? else { return Ok(None) };
+        if fetched::is_bad(self.home.folder(), &offer) {
+            return Ok(None);
+        }
+        let to_come = offer.bytes.saturating_sub(patch::here_bytes(&offer, &self.home.downloads()?)?);
+        let offers = [Offer { route: offer.route(), bytes: to_come }, Offer { route: Route::Blobs, bytes: blobs }];
+        Ok((plan::routes(offers)[0].route == offer.route()).then_some(offer))
+    }
+
+    /// Whether nothing lies where the app is to be installed.
+    fn is_bare(&self) -> Result<bool, Error> {
+        let Ok(dir) = self.home.open_dir() else { return Ok(true) };
+        let entries = dir.entries().map_err(home::Error::from)?;
+        Ok(entries.iter().all(|entry| entry.name == RESERVED_DIR))
     }
 
     /// Fetches `update`, by the cheapest way that leads there.
     pub(super) fn fetch(&self, update: &Update, progress: &dyn Progress) -> Result<Staged, Error> {
         progress.phase(Phase::Planning);
         let downloads = self.home.downloads()?;
-        let (Some(offer), Some(record)) = (&update.patch, self.home.record()?) else {
+        let Some(offer) = &update.patch else {
             return self.by_blobs(update, None, &downloads, progress);
         };
-        let refusal = match self.by_patch(update, offer, &record, &downloads, progress)? {
+        let refusal = match self.by_patch(update, offer, &downloads, progress)? {
             Ok(staged) => return Ok(staged),
             Err(refusal) => refusal,
         };
         if refusal.blame == Blame::Patch {
             fetched::shun(self.home.folder(), offer, &refusal.reason);
         }
-        let fell_back = FellBack { from: Route::Patch, reason: refusal.reason, bytes: refusal.fetched };
+        let fell_back = FellBack { from: offer.route(), reason: refusal.reason, bytes: refusal.fetched };
         progress.fell_back(&fell_back);
         self.by_blobs(update, Some(fell_back), &downloads, progress)
     }
 
-    /// By a patch from what is installed. It brings the tree itself; what it was not made for, because it was edited away
-    /// here, is fetched as blobs.
+    /// By a patch. It brings the tree itself; what it was not made for, because it was edited away here, is fetched as blobs.
     fn by_patch(
         &self,
         update: &Update,
         offer: &offer::Offer,
-        record: &Record,
         downloads: &Dir,
         progress: &dyn Progress,
     ) -> Result<Result<Staged, Refusal>, Error> {
         let signed = &update.release.tree;
-        let dir = match self.home.open_dir() {
-            Ok(dir) if (offer.from, offer.to) == (record.release.tree.digest, signed.digest) => dir,
-            Ok(_) => return Ok(Err(Refusal::not_now("another release was installed meanwhile"))),
-            Err(error) => return Ok(Err(Refusal::not_now(error))),
+        if offer.to != signed.digest {
+            return Ok(Err(Refusal::not_now("it is of another release")));
+        }
+        let old = match self.installed(offer)? {
+            Ok(old) => old,
+            Err(refusal) => return Ok(Err(refusal)),
         };
         progress.planned(&update.price);
-        let (old, have) = (&record.tree, install::have(&self.home, &record.tree)?);
-        let job = Job { place: self.place(), offer, old, have: &have, dir: &dir, signed, downloads, progress };
+        let job = Job { place: self.place(), offer, old: &old, signed, downloads, progress };
         let made = match patch::make(&job) {
             Ok(made) => made,
             Err(Stop::Refused(refusal)) => return Ok(Err(refusal)),
@@ -117,7 +150,7 @@ impl Updater {
         };
         let have = install::have(&self.home, &made.tree)?;
         let plan = plan::plan(&have, &made.tree, &Offers { made: made.contents, ..Offers::default() });
-        let price = Price::by_patch(&update.release, offer.bytes, plan.fetch_bytes(), plan.is_exact());
+        let price = Price::by_patch(&update.release, offer, plan.fetch_bytes(), plan.is_exact());
         download::sweep(&plan, Some(offer), downloads)?;
         if !plan.fetch.is_empty() {
             progress.phase(Phase::Fetching);
@@ -125,6 +158,21 @@ impl Updater {
         }
         let packed = repack(&made.tree);
         Ok(Ok(staged(update, (made.tree, packed), plan, price, None)))
+    }
+
+    /// What there is for a patch to read, if it is what the patch was made from.
+    fn installed(&self, offer: &offer::Offer) -> Result<Result<Installed, Refusal>, Error> {
+        if offer.is_bundle() {
+            return Ok(Ok(Installed::default()));
+        }
+        let record = self.home.record()?.filter(|record| record.release.tree.digest == offer.from);
+        let Some(record) = record else { return Ok(Err(Refusal::not_now("another release was installed meanwhile"))) };
+        let dir = match self.home.open_dir() {
+            Ok(dir) => Some(dir),
+            Err(error) => return Ok(Err(Refusal::not_now(error))),
+        };
+        let have = install::have(&self.home, &record.tree)?;
+        Ok(Ok(Installed { tree: record.tree, have, dir }))
     }
 
     /// By the tree's document, and the blobs of it that are not here.

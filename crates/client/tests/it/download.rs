@@ -341,7 +341,7 @@ fn with_the_list_of_files_at_hand_a_check_knows_the_price() {
     device.cancel = Cancel::default();
     server.take_asked();
     let price = device.available().price();
-    assert_eq!(server.take_asked().len(), 2, "the head, and whether there is a patch");
+    assert_eq!(server.take_asked().len(), 3, "the head, and whether there is a patch or a bundle");
     let tree = TreeFixture::of(&[("app*", "one")]).with("new", large()).tree();
     let tree_len = server.repo(|repo| {
         let key = updraft_core::layout::tree(repo.app(), tree.digest());

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a helper of a test may panic as the test may")]
 
 mod attacks;
+mod bundle;
 mod check;
 mod choice;
 mod download;

@@ -461,16 +461,6 @@ fn a_header_that_changes_after_it_was_seen_is_seen_again() {
     assert!(fell_back.bytes <= 20_000, "the rest need not come: {fell_back:?}");
 }
 
-#[test]
-fn nobody_has_a_patch_for_a_first_install() {
-    let server = demo(&new());
-    let device = Device::new(&server);
-    let mut updater = device.install().unwrap();
-    let update = crate::support::available(updater.check(device.now).unwrap());
-    assert_eq!(update.price().route, Route::Full);
-    assert_eq!(keys(&server.take_asked(), "/patches/"), 0);
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -17,7 +17,7 @@ use updraft_core::tree::{Tree, codec};
 use updraft_delta::{Header, ReadAt};
 use updraft_files::Dir;
 
-use super::{Job, Refusal, Stop};
+use super::{Installed, Job, Refusal, Stop};
 
 /// So many bases are open at a time: this lives inside a process that opens files of its own.
 const OPEN_MAX: usize = 64;
@@ -29,21 +29,24 @@ pub(super) struct Bases<'a>(Vec<Box<dyn ReadAt + 'a>>);
 impl<'a> Bases<'a> {
     /// Those that `header` names, found and hashed.
     pub(super) fn find(job: &Job<'a>, header: &Header) -> Result<Self, Stop> {
-        let (recorded, paths) = (contents(job.old), paths(job.old));
-        let opened = Rc::new(Opened { dir: job.dir, files: RefCell::default() });
+        let Installed { tree, dir, .. } = job.old;
+        let (recorded, paths) = (contents(tree), paths(tree));
+        let opened = dir.as_ref().map(|dir| Rc::new(Opened { dir, files: RefCell::default() }));
         let mut bases: Vec<Box<dyn ReadAt + 'a>> = Vec::new();
         for base in &header.bases {
             let Some(index) = usize::try_from(base.index).ok().and_then(|index| index.checked_sub(1)) else {
-                bases.push(Box::new(codec::encode(job.old)));
+                bases.push(Box::new(codec::encode(tree)));
                 continue;
             };
-            let file = recorded.get(index).ok_or_else(|| Refusal::bad("it reads files that there are not"))?;
+            let (Some(file), Some(opened)) = (recorded.get(index), &opened) else {
+                return Err(Refusal::bad("it reads files that there are not").into());
+            };
             let found = paths[&file.digest].iter().try_fold(None, |found, path| match found {
                 Some(found) => Ok(Some(found)),
-                None => sound(job, path, file.size, file.digest),
+                None => sound(job, opened.dir, path, file.size, file.digest),
             })?;
             let path = found.ok_or_else(|| Refusal::not_now(format!("'{}' was edited or removed here", file.path)))?;
-            bases.push(Box::new(OnDemand { number: index, path, size: file.size, opened: Rc::clone(&opened) }));
+            bases.push(Box::new(OnDemand { number: index, path, size: file.size, opened: Rc::clone(opened) }));
         }
         Ok(Self(bases))
     }
@@ -61,9 +64,9 @@ fn paths(tree: &Tree) -> HashMap<Digest, Vec<&RelPath>> {
 }
 
 /// The path of a file, if it has this content.
-fn sound(job: &Job<'_>, path: &RelPath, size: u64, digest: Digest) -> Result<Option<PathBuf>, Stop> {
+fn sound(job: &Job<'_>, dir: &Dir, path: &RelPath, size: u64, digest: Digest) -> Result<Option<PathBuf>, Stop> {
     let path = Path::new(path.as_str());
-    let Ok(file) = job.dir.open_file(path) else { return Ok(None) };
+    let Ok(file) = dir.open_file(path) else { return Ok(None) };
     if file.metadata().is_ok_and(|metadata| metadata.len() != size) {
         return Ok(None);
     }

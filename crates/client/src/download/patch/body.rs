@@ -8,10 +8,10 @@ use std::path::PathBuf;
 use updraft_core::layout;
 use updraft_delta::header::{PREFIX_LEN, parse_prefix};
 use updraft_delta::{Header, Patch, ReadAt};
-use updraft_files::EntryKind;
+use updraft_files::{Dir, EntryKind};
 
 use super::super::blob::keep;
-use super::super::{MODE, Meter};
+use super::super::{Error, MODE, Meter};
 use super::{Job, Refusal, Stop};
 use crate::fetch::{self, Sink, Streamed};
 use crate::offer::Offer;
@@ -29,8 +29,8 @@ pub(in crate::download) fn name(offer: &Offer) -> String {
 }
 
 /// How much of the patch is here already.
-pub(super) fn len_here(job: &Job<'_>) -> Result<u64, Stop> {
-    let stat = job.downloads.stat(name(job.offer).as_ref())?;
+pub(crate) fn here_bytes(offer: &Offer, downloads: &Dir) -> Result<u64, Error> {
+    let stat = downloads.stat(name(offer).as_ref())?;
     Ok(stat.filter(|stat| stat.kind == EntryKind::File).map_or(0, |stat| stat.size))
 }
 

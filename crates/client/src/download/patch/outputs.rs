@@ -143,7 +143,7 @@ impl<'a> Outputs<'a> {
             Some(Current::File { index, hasher, .. }) => self.digests[index - 1] = Some(hasher.finish()),
             Some(Current::Document) => {
                 let document = std::mem::take(&mut self.document);
-                let masked = Masked::parse(&document, self.job.old, &self.lens).map_err(Refusal::bad)?;
+                let masked = Masked::parse(&document, &self.job.old.tree, &self.lens).map_err(Refusal::bad)?;
                 let signed = self.job.signed;
                 if (masked.file_count(), masked.byte_count()) != (signed.files, signed.bytes) {
                     return Err(Refusal::bad("its list of files is not the one that was signed").into());
