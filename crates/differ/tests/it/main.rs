@@ -7,4 +7,5 @@ mod golden;
 mod hostile;
 mod parts;
 mod round_trip;
+mod stranger;
 mod support;
