@@ -60,6 +60,7 @@ fn line(release: &Live) -> String {
     let standing = |standing: &Standing| match standing {
         Standing::Current => "current",
         Standing::Previous => "previous",
+        Standing::Candidate => "candidate",
     };
     let mut marks: Vec<String> = release.on.iter().map(|(on, how)| format!("{on}: {}", standing(how))).collect();
     if release.pinned {

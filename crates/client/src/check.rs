@@ -6,14 +6,14 @@
 //! is here; otherwise it is a bound ("at most") until the tree is at hand.
 
 use updraft_core::Timestamp;
-use updraft_core::channel::{self, Channel, Device, Pick};
+use updraft_core::channel::{self, Bar, Channel, Device, Passed, Pick, Why};
 use updraft_core::digest::Digest;
 use updraft_core::layout;
 use updraft_core::limits::RELEASE_LEN_MAX;
 use updraft_core::name::{ChannelName, Platform};
 use updraft_core::plan::{Plan, Route};
-use updraft_core::release::{Notes, Release, ReleaseName};
-use updraft_core::trust::{Role, Trusted};
+use updraft_core::release::{Live, Notes, Release, ReleaseName, Terms};
+use updraft_core::trust::{Role, TargetFile, Trusted};
 use updraft_core::version::Version;
 
 use crate::belief::{self, Kept, Place};
@@ -52,6 +52,14 @@ pub enum Error {
         /// The channel that this device follows.
         channel: ChannelName,
         /// What is wrong.
+        reason: String,
+    },
+    /// The channel has something for devices of this platform, and nothing for this one.
+    #[error("channel {channel}: {reason}")]
+    Nothing {
+        /// The channel that this device follows.
+        channel: ChannelName,
+        /// Why it gets nothing.
         reason: String,
     },
     /// The release document is not what was signed.
@@ -287,20 +295,30 @@ pub(crate) struct Asker<'a> {
 /// Asks `place` what it has for `asker`.
 pub(crate) fn check(place: Place<'_>, asker: Asker<'_>, kept: &mut Kept<'_>, now: Timestamp) -> Result<Verdict, Error> {
     let trusted = belief::refresh(place, kept, now)?;
-    let name = match choose(&trusted, asker)? {
-        Pick::Release(name) => name,
-        Pick::Current => return Ok(Verdict::Current { version: had(asker) }),
-        Pick::Ahead { channel } => return Ok(Verdict::Ahead { version: had(asker), channel }),
-        Pick::NotForPlatform { platforms } => {
-            return Ok(Verdict::NotForPlatform { platform: asker.platform.clone(), platforms });
+    let mut live = live(&trusted);
+    loop {
+        let pick = choose(&trusted, &live, asker, now)?;
+        let Some(name) = pick.take else { return stay(asker, pick) };
+        let (release, document) = read_release(&trusted, &name, place, kept)?;
+        // The document has the last word on its terms. Each turn but the last corrects those of one more release.
+        if live.get(&name) == Some(&release.terms) {
+            return Ok(Verdict::Available(Update::new(release, document, Chooser::Channel)));
         }
-    };
-    let (release, document) = read_release(&trusted, &name, place, kept)?;
-    if !release.allows_channel(asker.channel) {
-        let reason = format!("its publisher does not allow it on channel {}{STOLEN}", asker.channel);
-        return Err(Error::Release { name, reason });
+        live.insert(name, release.terms);
     }
-    Ok(Verdict::Available(Update::new(release, document, Chooser::Channel)))
+}
+
+/// What a device is told that has nothing to take.
+fn stay(asker: Asker<'_>, pick: Pick) -> Result<Verdict, Error> {
+    match (pick.why, asker.version) {
+        (Why::Ahead { version, channel }, _) => Ok(Verdict::Ahead { version, channel }),
+        (Why::NotForPlatform { platform, platforms }, _) => Ok(Verdict::NotForPlatform { platform, platforms }),
+        (_, Some(version)) => Ok(Verdict::Current { version: version.clone() }),
+        (why, None) => {
+            let reason = Pick { why, ..pick }.to_string();
+            Err(Error::Nothing { channel: asker.channel.clone(), reason: shortened(&reason) })
+        }
+    }
 }
 
 /// What a person chose for a device: any release that the publisher lists for its platform and its channel, wherever
@@ -329,7 +347,7 @@ pub(crate) fn check_for(
         _ => {}
     }
     let (release, document) = read_release(&trusted, &name, place, kept)?;
-    match &release.channels {
+    match &release.terms.channels {
         Some(allowed) if !allowed.contains(asker.channel) => {
             let allowed = allowed.iter().take(CHANNELS_NAMED_MAX).map(ToString::to_string).collect();
             Err(Error::OtherChannel { name: Box::new(name), allowed, channel: asker.channel.clone() })
@@ -360,12 +378,18 @@ pub(crate) fn lists(trusted: &Trusted, name: &ReleaseName, document: &[u8]) -> b
     targets.and_then(|targets| targets.get(&name.target_path())).is_some_and(|target| target.matches(document))
 }
 
-fn had(asker: Asker<'_>) -> Version {
-    asker.version.cloned().expect("only a device that has a version is current or ahead")
+/// The releases that the publisher lists, with the terms that it lists them with. One whose terms cannot be understood is
+/// none for this program.
+pub(crate) fn live(trusted: &Trusted) -> Live {
+    let targets = trusted.targets(&Role::Targets).map(|targets| &targets.targets);
+    let read = |(path, target): (&String, &TargetFile)| {
+        Some((ReleaseName::from_target_path(path)?, Terms::from_custom(target.custom.as_ref()).ok()?))
+    };
+    targets.into_iter().flatten().filter_map(read).collect()
 }
 
-/// What the channel has for `asker`.
-pub(crate) fn choose(trusted: &Trusted, asker: Asker<'_>) -> Result<Pick, Error> {
+/// What the channel has for `asker` among the `live` releases.
+pub(crate) fn choose(trusted: &Trusted, live: &Live, asker: Asker<'_>, now: Timestamp) -> Result<Pick, Error> {
     let targets = trusted.targets(&Role::channels()).map(|targets| &targets.targets);
     let path = Channel::target_path(asker.channel);
     let target = targets.and_then(|targets| targets.get(&path));
@@ -386,7 +410,22 @@ pub(crate) fn choose(trusted: &Trusted, asker: Asker<'_>) -> Result<Pick, Error>
     if document.format != 1 {
         return Err(fail(format!("format {} is newer than this program: update it", document.format)));
     }
-    Ok(channel::pick(&document, &Device { platform: asker.platform, version: asker.version }))
+    let pick = channel::pick(&document, live, &Device::new(asker.channel, asker.platform, asker.version), now);
+    refuse_stolen(asker, &pick.passed)?;
+    Ok(pick)
+}
+
+/// A channel that points where its publisher never let it is not followed to anything else that it says.
+fn refuse_stolen(asker: Asker<'_>, passed: &[Passed]) -> Result<(), Error> {
+    for Passed { release, bar } in passed {
+        let reason = match bar {
+            Bar::Unlisted => format!("the channel points at it, but the publisher does not list it{STOLEN}"),
+            Bar::NotAllowed => format!("its publisher does not allow it on channel {}{STOLEN}", asker.channel),
+            _ => continue,
+        };
+        return Err(Error::Release { name: release.clone(), reason });
+    }
+    Ok(())
 }
 
 /// The document of the release `name`: what targets say of it is compared with every byte.
@@ -399,9 +438,8 @@ fn read_release(
     let fail = |reason: &str| Error::Release { name: name.clone(), reason: shortened(reason) };
     let targets = trusted.targets(&Role::Targets).map(|targets| &targets.targets);
     let target = targets.and_then(|targets| targets.get(&name.target_path()));
-    // Only the publisher says what exists: a channel that points elsewhere is not followed.
-    let unlisted = format!("the channel points at it, but the publisher does not list it{STOLEN}");
-    let target = target.ok_or_else(|| fail(&unlisted))?;
+    // Only the publisher says what exists.
+    let target = target.ok_or_else(|| fail("its publisher does not list it"))?;
     let document = match kept.release(target) {
         Some(document) => document,
         None => {

@@ -61,6 +61,7 @@ impl Error {
             // What a person asked for that there is not, or that was not meant.
             Self::Check(
                 check::Error::NoChannel { .. }
+                | check::Error::Nothing { .. }
                 | check::Error::NotLive { .. }
                 | check::Error::OtherChannel { .. }
                 | check::Error::Older { .. },

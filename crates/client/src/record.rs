@@ -178,7 +178,7 @@ fn read_stamps(bytes: &[u8], tree: &Tree, written_ns: i64) -> Option<Stamps> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use updraft_core::release::{Notes, TreeRef};
+    use updraft_core::release::{Notes, Terms, TreeRef};
     use updraft_core::tree::{Kind, codec};
 
     fn record() -> Record {
@@ -199,7 +199,7 @@ mod tests {
                 bytes: 3,
                 stored: 3,
             },
-            channels: None,
+            terms: Terms::default(),
             from: Vec::new(),
         };
         let stamp = |inode, mtime_ns| Stamp { inode, mtime_ns, ctime_ns: -5 };

@@ -13,7 +13,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use updraft_core::Timestamp;
-use updraft_core::channel::Pick;
 use updraft_core::digest::Sha256;
 use updraft_core::name::{ChannelName, Platform};
 use updraft_core::path::RelPath;
@@ -297,7 +296,11 @@ impl Updater {
         let version = record.as_ref().map(|record| &record.release.version);
         let name = staged.release.name();
         let offered = match staged.chooser {
-            Chooser::Channel => check::choose(&trusted, self.asker(version))? == Pick::Release(name.clone()),
+            Chooser::Channel => {
+                let mut live = check::live(&trusted);
+                live.insert(name.clone(), staged.release.terms.clone());
+                check::choose(&trusted, &live, self.asker(version), now)?.take.as_ref() == Some(&name)
+            }
             Chooser::Person => true,
         };
         if offered && check::lists(&trusted, &name, &staged.document) {

@@ -105,6 +105,8 @@ pub enum Standing {
     Current,
     /// It was, before the current one.
     Previous,
+    /// It is being rolled out.
+    Candidate,
 }
 
 /// `POST /api/v1/apps/{app}/missing`: which of these does the server lack?

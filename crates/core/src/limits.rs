@@ -67,6 +67,21 @@ pub const LIVE_RELEASES_MAX: usize = 1_000;
 /// Most channels of an app.
 pub const CHANNELS_MAX: usize = 200;
 
+/// Most operating systems whose version a release limits.
+pub const MIN_OS_MAX: usize = 16;
+
+/// Most stepping stones of a release: a device that has slept through all of them makes as many updates.
+pub const STEPPING_STONES_MAX: usize = 32;
+
+/// Most yanked releases that a channel remembers, to tell the devices that still have one.
+pub const YANKED_MAX: usize = 64;
+
+/// Longest reason for stopping a rollout or yanking a release, in characters: a sentence or two.
+pub const REASON_LEN_MAX: usize = 300;
+
+/// Longest ramp, in seconds: a year.
+pub const RAMP_SECS_MAX: u64 = 366 * 86_400;
+
 /// Deepest nesting of metadata, in levels. TUF itself needs eight.
 pub const JSON_DEPTH_MAX: usize = 32;
 

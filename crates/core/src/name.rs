@@ -112,6 +112,11 @@ impl Platform {
         self.0 == "any"
     }
 
+    /// The operating system that it begins with: `linux` of `linux-x86_64`.
+    pub fn os(&self) -> &str {
+        self.0.split('-').next().unwrap_or(&self.0)
+    }
+
     /// The platform that this program was built for, such as `linux-x86_64`.
     pub fn this() -> Self {
         Self(format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH))

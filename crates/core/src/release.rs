@@ -3,11 +3,15 @@
 //! The release *document* is a TUF target: `targets` lists its length and SHA-256, so a device believes it exactly as far
 //! as it believes the publisher. It says everything that only the publisher may say; a channel can but narrow it.
 
+mod terms;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+
+pub use terms::{Live, Terms};
 
 use crate::Timestamp;
 use crate::digest::Digest;
@@ -174,9 +178,9 @@ pub struct Release {
     pub notes: Notes,
     /// Its files.
     pub tree: TreeRef,
-    /// The channels that may point at it; without this, any.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub channels: Option<Vec<ChannelName>>,
+    /// Who gets it.
+    #[serde(flatten)]
+    pub terms: Terms,
     /// What an update costs from the trees of releases that were live when this one was made; at most
     /// [`FROM_TREES_MAX`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -191,7 +195,7 @@ impl Release {
 
     /// Whether `channel` may point at it.
     pub fn allows_channel(&self, channel: &ChannelName) -> bool {
-        self.channels.as_ref().is_none_or(|allowed| allowed.contains(channel))
+        self.terms.allows_channel(channel)
     }
 
     /// The bytes of its document.
@@ -229,6 +233,7 @@ impl Release {
         if release.from.len() > FROM_TREES_MAX {
             return Err(Error(format!("it prices updates from more than {FROM_TREES_MAX} trees")));
         }
+        release.terms.check(&release.version)?;
         release.notes.check()?;
         Ok(release)
     }
@@ -258,7 +263,7 @@ mod tests {
             date: "2026-01-02T03:04:05Z".parse().unwrap(),
             notes: Notes::Text("new".into()),
             tree: TreeRef { digest: Digest::of(b""), length: 15, files: 0, bytes: 0, stored: 0 },
-            channels: None,
+            terms: Terms::default(),
             from: Vec::new(),
         }
     }

@@ -19,7 +19,7 @@ use updraft_core::api::Committed;
 use updraft_core::channel;
 use updraft_core::limits::{LIVE_RELEASES_MAX, RELEASE_LEN_MAX};
 use updraft_core::name::{AppName, ChannelName, Platform};
-use updraft_core::release::{FromTree, Notes, Release, ReleaseName, TreeRef};
+use updraft_core::release::{FromTree, Notes, Release, ReleaseName, Terms, TreeRef};
 use updraft_core::tree::stored::{Hint, pack};
 use updraft_core::tree::{Tree, codec};
 use updraft_core::trust::TargetFile;
@@ -71,6 +71,9 @@ pub enum Error {
         /// The channel.
         channel: ChannelName,
     },
+    /// The channel cannot point at it.
+    #[error(transparent)]
+    Channel(Box<channel::Error>),
     /// There is no such release to pin.
     #[error("app {app} has no live release {release}; `release list` shows those that are live")]
     NoRelease {
@@ -265,8 +268,10 @@ impl Publisher<'_> {
                     let tree_ref = tree_ref(tree, &plan, &hint, packed_len);
                     self.remote.put_tree(&wanted.app, tree_ref.digest, &packed)?;
                     let from = price::from_live(self.remote, round.base, wanted, tree, &hint, packed_len);
-                    let document = encode(&release(wanted, tree_ref, from, now))?;
-                    Some(session.submit(round, &add(wanted, &document), vec![document], wanted.channel.as_ref())?)
+                    let release = release(wanted, tree_ref, from, now);
+                    let document = encode(&release)?;
+                    let change = add(&release, &document, wanted.channel.as_ref());
+                    Some(session.submit(round, &change, vec![document], wanted.channel.as_ref())?)
                 }
             };
             Ok((plan, committed))
@@ -312,7 +317,7 @@ fn release(wanted: &Wanted, tree: TreeRef, from: Vec<FromTree>, now: Timestamp) 
         date: now,
         notes: wanted.notes.clone(),
         tree,
-        channels: wanted.allowed.clone(),
+        terms: Terms { channels: wanted.allowed.clone(), ..Terms::default() },
         from,
     }
 }
@@ -325,15 +330,17 @@ fn encode(release: &Release) -> Result<String, Error> {
     Ok(String::from_utf8(bytes).expect("JSON is text"))
 }
 
-fn add(wanted: &Wanted, document: &str) -> Change {
-    let file = TargetFile::of(document.as_bytes());
-    Change::Add { release: wanted.name(), file, promote: wanted.channel.clone() }
+/// One more release: its document, and its terms beside it, for devices that pass it over.
+fn add(release: &Release, document: &str, promote: Option<&ChannelName>) -> Change {
+    let file = TargetFile { custom: release.terms.to_custom(), ..TargetFile::of(document.as_bytes()) };
+    Change::Add { release: release.name(), file, promote: promote.cloned() }
 }
 
 /// What is live after `change`, unless that is refused.
 fn next_of(base: &Base, change: &Change) -> Result<Next, Error> {
     let next = next(&base.targets().targets, base.channels(), change).map_err(|e| match e {
         channel::Error::NotNewer { channel, current, wanted } => Error::NotNewer { wanted, channel, current },
+        other => Error::Channel(Box::new(other)),
     })?;
     let live = next.targets.keys().filter(|path| ReleaseName::from_target_path(path).is_some()).count();
     if live > LIVE_RELEASES_MAX { Err(Error::TooManyLive { live }) } else { Ok(next) }

@@ -30,7 +30,7 @@ fn main() {
     let second = repo.publish_with("1.1.0-beta.2+build.7", "linux-x86_64", &files, |release| {
         let notes = [("en", "**new**: more data"), ("zh-CN", "**\u{65b0}**: \u{66f4}\u{591a}\u{6570}\u{636e}")];
         release.notes = Notes::Locales(BTreeMap::from(notes.map(|(locale, text)| (locale.into(), text.into()))));
-        release.channels = Some(vec!["beta".parse().expect("a name")]);
+        release.terms.channels = Some(vec!["beta".parse().expect("a name")]);
     });
     repo.promote("beta", &first);
     repo.promote("beta", &second);

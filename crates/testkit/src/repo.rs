@@ -17,7 +17,7 @@ use updraft_core::head::Head;
 use updraft_core::key::{PublicKey, SigningKey};
 use updraft_core::layout::{self, Key};
 use updraft_core::name::{AppName, ChannelName};
-use updraft_core::release::{Notes, Release, ReleaseName, TreeRef};
+use updraft_core::release::{Notes, Release, ReleaseName, Terms, TreeRef};
 use updraft_core::signed::Envelope;
 use updraft_core::tree::codec;
 use updraft_core::tree::stored::{Encoding, Hint, Stored, pack};
@@ -185,13 +185,14 @@ impl SimRepo {
             date: self.now,
             notes: Notes::Text(format!("Release {version}")),
             tree: self.put_files(files),
-            channels: None,
+            terms: Terms::default(),
             from: Vec::new(),
         };
         edit(&mut release);
         let (name, document) = (release.name(), release.encode());
         self.objects.insert(layout::release(&self.app, &name, Sha256::of(&document)), document.clone());
-        self.targets.targets.insert(name.target_path(), TargetFile::of(&document));
+        let custom = release.terms.to_custom();
+        self.targets.targets.insert(name.target_path(), TargetFile { custom, ..TargetFile::of(&document) });
         self.write_targets();
         self.seal();
         name

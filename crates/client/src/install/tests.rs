@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime};
 
 use updraft_core::name::{ChannelName, Platform};
 use updraft_core::plan::{self, Offers};
-use updraft_core::release::{Notes, Release, TreeRef};
+use updraft_core::release::{Notes, Release, Terms, TreeRef};
 use updraft_core::tree::{codec, stored};
 use updraft_testkit::TreeFixture;
 
@@ -183,7 +183,7 @@ fn release(version: &str, tree: &Tree) -> Release {
             bytes: tree.byte_count(),
             stored: tree.byte_count(),
         },
-        channels: None,
+        terms: Terms::default(),
         from: Vec::new(),
     }
 }

@@ -46,7 +46,7 @@ impl Scene {
         }
         repo.publish("2.0.0", "freebsd-riscv64", &tree("2.0.0"));
         let beta: ChannelName = "beta".parse().unwrap();
-        let edit = |release: &mut updraft_core::release::Release| release.channels = Some(vec![beta]);
+        let edit = |release: &mut updraft_core::release::Release| release.terms.channels = Some(vec![beta]);
         let release = repo.publish_with("3.0.0", "any", &tree("3.0.0"), edit);
         repo.promote("beta", &release);
         let server = Server::of(repo);

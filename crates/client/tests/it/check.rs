@@ -211,7 +211,7 @@ fn what_is_not_the_publishers_is_refused() {
         }),
         ("a release that may not be on this channel", |repo| {
             let edit = |release: &mut updraft_core::release::Release| {
-                release.channels = Some(vec!["beta".parse().unwrap()]);
+                release.terms.channels = Some(vec!["beta".parse().unwrap()]);
             };
             let release = repo.publish_with("1.2.0", "any", &TreeFixture::default(), edit);
             repo.promote("stable", &release);

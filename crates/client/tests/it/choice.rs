@@ -127,7 +127,7 @@ fn only_what_its_publisher_lists_for_this_device_can_be_chosen() {
     server.repo(|repo| {
         repo.publish("2.0.0", "freebsd-riscv64", &tree("2.0.0"));
         repo.publish_with("3.0.0", "any", &tree("3.0.0"), |release| {
-            release.channels = Some(vec!["beta".parse().unwrap(), "nightly".parse().unwrap()]);
+            release.terms.channels = Some(vec!["beta".parse().unwrap(), "nightly".parse().unwrap()]);
         });
     });
     let refused = [

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use updraft_core::Timestamp;
 use updraft_core::api;
-use updraft_core::channel::Channel;
+use updraft_core::channel::{self, Channel};
 use updraft_core::limits::CHANNELS_MAX;
 use updraft_core::name::{AppName, ChannelName};
 use updraft_core::release::Release;
@@ -46,12 +46,21 @@ pub(super) fn apply(
         return Ok(Promoted::Already);
     }
     let mut channels = channels.clone();
-    let channel = channel.promote(name, &release.name()).map_err(|e| Error::NotNewer(format!("app {app}: {e}")))?;
+    let channel = channel.promote(name, &release.name()).map_err(|e| refused(app, &e))?;
     channels.insert(name.clone(), channel);
     if channels.len() > CHANNELS_MAX {
         return Err(Error::Refused(format!("app {app}: it would have more than {CHANNELS_MAX} channels")));
     }
     Ok(Promoted::To(channels))
+}
+
+fn refused(app: &AppName, error: &channel::Error) -> Error {
+    let reason = format!("app {app}: {error}");
+    match error {
+        channel::Error::NotNewer { .. } | channel::Error::NewerCandidate { .. } => Error::NotNewer(reason),
+        channel::Error::NoRelease { .. } => Error::NotFound(reason),
+        _ => Error::Refused(reason),
+    }
 }
 
 impl Depot {

@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use updraft_core::Timestamp;
 use updraft_core::api;
-use updraft_core::channel::{Channel, Device, Pick, pick};
+use updraft_core::channel::{Channel, Device, pick};
 use updraft_core::digest::Sha256;
 use updraft_core::head::Head;
 use updraft_core::layout::Key;
 use updraft_core::name::{AppName, ChannelName, Platform};
-use updraft_core::release::{Release, ReleaseName};
+use updraft_core::release::{self, Release, ReleaseName};
 use updraft_core::trust::{Root, Snapshot, Targets, TimestampMeta};
 
 use super::verify::Believed;
@@ -79,11 +79,15 @@ impl View {
 
     /// The release that a device of `platform` without the app gets from `channel`.
     pub fn current(&self, channel: &ChannelName, platform: &Platform) -> Option<&Release> {
-        let device = Device { platform, version: None };
-        match pick(self.channels.get(channel)?, &device) {
-            Pick::Release(name) => self.release(&name),
-            _ => None,
-        }
+        let device = Device::new(channel, platform, None);
+        // Who has no id gets a candidate when it is settled. Until then it is not fully out, whatever the time is.
+        let picked = pick(self.channels.get(channel)?, &self.live(), &device, Timestamp::MIN);
+        self.release(&picked.take?)
+    }
+
+    /// The live releases with their terms, as [`pick`] wants them.
+    pub fn live(&self) -> release::Live {
+        self.releases.values().map(|release| (release.name(), release.terms.clone())).collect()
     }
 
     /// The live release of this name, if there is one. Versions that the order holds equal are the same.
@@ -128,6 +132,8 @@ impl View {
             let stream = channel.platforms.get(&name.platform)?;
             if stream.current == name.version {
                 Some(api::Standing::Current)
+            } else if channel.candidate(&name).is_some() {
+                Some(api::Standing::Candidate)
             } else {
                 (stream.previous.as_ref() == Some(&name.version)).then_some(api::Standing::Previous)
             }

@@ -1,7 +1,6 @@
 //! The life of an app: created, published to, promoted, renewed, opened again.
 
 use updraft_core::api::FirstMetadata;
-use updraft_core::channel::Pick;
 use updraft_core::digest::Digest;
 use updraft_core::head::Head;
 use updraft_core::layout::{self, Key};
@@ -31,8 +30,10 @@ async fn a_device_gets_what_was_published() {
     let channels = refreshed.trusted.targets(&Role::channels()).unwrap();
     let custom = channels.targets["channels/stable"].custom.clone().unwrap();
     let channel: updraft_core::channel::Channel = serde_json::from_value(custom).unwrap();
-    let device = updraft_core::channel::Device { platform: &Platform::this(), version: None };
-    assert_eq!(updraft_core::channel::pick(&channel, &device), Pick::Release(name("1.0.0", "any")));
+    let (stable, platform) = (ChannelName::stable(), Platform::this());
+    let device = updraft_core::channel::Device::new(&stable, &platform, None);
+    let pick = updraft_core::channel::pick(&channel, &view.live(), &device, clock::now());
+    assert_eq!(pick.take, Some(name("1.0.0", "any")));
 
     // The same document lies there for clients that fetch targets.
     let file = &channels.targets["channels/stable"];
@@ -182,7 +183,8 @@ async fn channels_go_forward_and_only_to_what_is_live_and_allowed() {
         let files = build("1.1.0");
         upload_tree(&depot, &files).await.unwrap();
         let channels = Some(vec!["beta".parse().unwrap()]);
-        updraft_core::release::Release { channels, ..document("1.1.0", "any", &files) }
+        let terms = updraft_core::release::Terms { channels, ..Default::default() };
+        updraft_core::release::Release { terms, ..document("1.1.0", "any", &files) }
     };
     let view = depot.view(&app()).unwrap();
     let stable = Some(promotion("stable", &beta_only.name()));

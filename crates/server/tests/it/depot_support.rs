@@ -17,7 +17,7 @@ use updraft_core::key::{PublicKey, SigningKey};
 use updraft_core::layout::{self, Key};
 use updraft_core::limits::METADATA_LEN_MAX;
 use updraft_core::name::AppName;
-use updraft_core::release::{Notes, Release, ReleaseName, TreeRef};
+use updraft_core::release::{Notes, Release, ReleaseName, Terms, TreeRef};
 use updraft_core::signed::Envelope;
 use updraft_core::tree::codec;
 use updraft_core::tree::stored::{Encoding, Hint, pack};
@@ -98,7 +98,7 @@ pub(crate) fn document(version: &str, platform: &str, files: &TreeFixture) -> Re
             bytes: tree.byte_count(),
             stored: tree.byte_count(),
         },
-        channels: None,
+        terms: Terms::default(),
         from: Vec::new(),
     }
 }

@@ -12,7 +12,7 @@ use updraft_core::channel::Channel;
 use updraft_core::digest::Sha256;
 use updraft_core::key::PublicKey;
 use updraft_core::name::AppName;
-use updraft_core::release::{Notes, Release, ReleaseName, TreeRef};
+use updraft_core::release::{Notes, Release, ReleaseName, Terms, TreeRef};
 use updraft_core::signed::Envelope;
 use updraft_core::tree::codec;
 use updraft_core::tree::stored::{Encoding, Hint, pack};
@@ -104,7 +104,7 @@ impl Publisher {
                 bytes: tree.byte_count(),
                 stored: tree.byte_count(),
             },
-            channels: None,
+            terms: Terms::default(),
             from: Vec::new(),
         };
         let document = release.encode();

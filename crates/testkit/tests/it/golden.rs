@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 
-use updraft_core::channel::{Channel, Device, Pick, pick};
+use updraft_core::channel::{Channel, Device, pick};
 use updraft_core::digest::{Digest, Sha256};
 use updraft_core::head::Head;
 use updraft_core::layout::{self, Key};
 use updraft_core::name::{AppName, ChannelName, Platform};
-use updraft_core::release::{Notes, Release, ReleaseName};
+use updraft_core::release::{Live, Notes, Release, ReleaseName};
 use updraft_core::signed::Envelope;
 use updraft_core::tree::codec;
 use updraft_core::tree::stored::{self, Encoding};
@@ -161,12 +161,15 @@ fn release_documents_are_written_the_same_today() {
 fn channels_pick_the_same_today() {
     let trusted = believed(true);
     let platform: Platform = "linux-x86_64".parse().unwrap();
-    let picked = |name: &str| match pick(
-        &channel(&trusted, &name.parse().unwrap()),
-        &Device { platform: &platform, version: None },
-    ) {
-        Pick::Release(release) => release.to_string(),
-        other => panic!("{other:?}"),
+    let terms = |(name, document): (ReleaseName, Vec<u8>)| {
+        let release = Release::decode(&document, &app(), &name).unwrap();
+        (name, release.terms)
+    };
+    let live: Live = releases(&trusted).into_iter().map(terms).collect();
+    let picked = |name: &str| {
+        let name = name.parse().unwrap();
+        let pick = pick(&channel(&trusted, &name), &live, &Device::new(&name, &platform, None), clock::now());
+        pick.take.expect("there is something for everybody").to_string()
     };
     assert_eq!(picked("stable"), "1.0.0");
     assert_eq!(picked("beta"), "1.1.0-beta.2+build.7 for linux-x86_64");

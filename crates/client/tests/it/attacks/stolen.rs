@@ -16,7 +16,7 @@ use crate::support::{Device, available};
 fn point_at(repo: &mut SimRepo, platform: &str, version: &str) {
     let (platform, current): (Platform, _) = (platform.parse().unwrap(), version.parse().unwrap());
     let mut channel = Channel::default();
-    channel.platforms.insert(platform, Stream { current, previous: None });
+    channel.platforms.insert(platform, Stream::of(current, None));
     repo.set_channel(&ChannelName::stable(), &channel);
 }
 
