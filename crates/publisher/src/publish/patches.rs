@@ -5,6 +5,7 @@
 //! and nothing of the release is in doubt: it is published already.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -13,6 +14,7 @@ use updraft_core::digest::Digest;
 use updraft_core::layout;
 use updraft_core::limits::TREE_LEN_MAX;
 use updraft_core::name::AppName;
+use updraft_core::path::RelPath;
 use updraft_core::release::ReleaseName;
 use updraft_core::tree::stored::{Encoding, Hint, unpack_by_digest};
 use updraft_core::tree::{self, Tree, patch::lacking};
@@ -79,7 +81,8 @@ impl Publisher<'_> {
         let lacking = patches.into_iter().filter(|patch| patch.to == to && is_lacking(&patch.state));
         let stored = self.stored(app, to)?;
         let (hint, packed_len) = stored.map(|(_, hint, len)| (hint, len)).unwrap_or_default();
-        let job = Job { publisher: self, app, dir, new: tree, hint, packed_len, memory_max };
+        let here = tree.files().map(|file| (file.digest, file.path)).collect();
+        let job = Job { publisher: self, app, dir, new: tree, here, hint, packed_len, memory_max };
         let patched = lacking.take(PATCHES_MAX).map(|patch| {
             let outcome = job.run(patch.from).unwrap_or_else(Outcome::Failed);
             Patched { from: patch.from, release: patch.from_release, outcome }
@@ -103,6 +106,8 @@ struct Job<'a> {
     app: &'a AppName,
     dir: &'a Dir,
     new: &'a Tree,
+    /// A file of the directory with this content.
+    here: HashMap<Digest, &'a RelPath>,
     hint: Hint,
     packed_len: u64,
     memory_max: u64,
@@ -156,8 +161,8 @@ impl Job<'_> {
         hint: &Hint,
         broken: &RefCell<Option<RemoteError>>,
     ) -> io::Result<Vec<u8>> {
-        if let Some(here) = self.new.files().find(|here| here.digest == file.digest) {
-            let opened = self.dir.open_file(Path::new(here.path.as_str())).map_err(io::Error::other)?;
+        if let Some(path) = self.here.get(&file.digest) {
+            let opened = self.dir.open_file(Path::new(path.as_str())).map_err(io::Error::other)?;
             let mut bytes = Vec::new();
             opened.take(file.size.saturating_add(1)).read_to_end(&mut bytes)?;
             return Ok(bytes);
