@@ -8,7 +8,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, Method, Response};
 use http_body::Body as _;
-use updraft_core::layout::{Key, Public};
+use updraft_core::layout::{self, Key, Public};
 use updraft_core::name::AppName;
 
 use super::body::Body;
@@ -33,7 +33,7 @@ pub(super) async fn read(
     };
     let answer = content.answer(method, asked)?;
     if let Public::Immutable(app, key) = place
-        && is_patch(key)
+        && is_patch(app, key)
         && method == Method::GET
     {
         depot.patch_served(app, key, answer.body().size_hint().exact().unwrap_or_default());
@@ -74,20 +74,20 @@ async fn immutable(depot: &Depot, view: &View, key: &Key) -> Result<Content, Err
     let tag = match &source {
         Source::Memory(bytes) => Tag::of(bytes),
         // Half of one patch and half of another are none.
-        Source::Object(object) if is_patch(key) => Tag::of_replaceable(key.as_str(), object),
+        Source::Object(object) if is_patch(&view.name, key) => Tag::of_replaceable(key.as_str(), object),
         Source::Object(object) => Tag::of_object(key.as_str(), object.len()),
     };
     Ok(Content {
         source,
         tag,
-        keep: if is_patch(key) { Keep::AWhile } else { Keep::Immutable },
+        keep: if is_patch(&view.name, key) { Keep::AWhile } else { Keep::Immutable },
         kind,
         disposition: None,
     })
 }
 
-fn is_patch(key: &Key) -> bool {
-    key.as_str().contains("/patches/")
+fn is_patch(app: &AppName, key: &Key) -> bool {
+    key.as_str().starts_with(&layout::patches_prefix(app))
 }
 
 /// A root that is newer than the view: another replica's, or one that is about to count. Whoever gets it asks for what goes
@@ -98,4 +98,18 @@ async fn next_root(depot: &Depot, view: &View, key: &Key) -> Result<Bytes, Error
         unready(&view.name)
     })?;
     newest.metadata.get(key).cloned().ok_or_else(|| Error::not_found(key.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All of an app that was called `patches` was once taken for patches, which caches keep for an hour and no longer.
+    #[test]
+    fn an_app_may_be_called_patches() {
+        let app: AppName = "patches".parse().unwrap();
+        let digest = updraft_core::digest::Digest::of(b"x");
+        assert!(is_patch(&app, &layout::patch(&app, digest, digest)));
+        assert!(!is_patch(&app, &layout::tree(&app, digest)));
+    }
 }
