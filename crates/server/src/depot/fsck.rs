@@ -21,7 +21,7 @@ use updraft_core::tree::stored::{unpack, unpack_by_digest};
 use updraft_core::trust::{MetadataFile, Role};
 
 use super::gc::blob_of;
-use super::{Depot, Error, View, blob, blocking, load, patches};
+use super::{Depot, Error, View, blob, blocking, load, patches, presence};
 use crate::store::{Meta, Object, READ_LEN};
 
 /// How many objects one listing names.
@@ -118,7 +118,7 @@ impl Check<'_> {
     async fn damaged(&mut self, app: &AppName, key: &Key, reason: &str) -> Result<(), Error> {
         let room = key.as_str().split('/').nth(2).unwrap_or_default();
         if self.repair == Repair::WhatCanBe && room == "patches" {
-            self.depot.inner.store.delete(key).await?;
+            self.delete(app, key).await?;
             if let Some(pair) = patches::pair_of(app, key) {
                 self.depot.forget_patch(&self.depot.slot_or_new(app), pair).await?;
             }
@@ -126,7 +126,7 @@ impl Check<'_> {
                 "{key} is damaged: {reason}; it was deleted, and is made again while its releases live"
             ));
         } else if self.repair == Repair::WhatCanBe && matches!(room, "blobs" | "trees") {
-            self.depot.inner.store.delete(key).await?;
+            self.delete(app, key).await?;
             self.problem(format!(
                 "{key} is damaged: {reason}; it was deleted, publish its release again to replace it"
             ));
@@ -134,6 +134,13 @@ impl Check<'_> {
             self.problem(format!("{key} is damaged: {reason}"));
         }
         Ok(())
+    }
+
+    /// Deletes an object while nobody counts on it.
+    async fn delete(&self, app: &AppName, key: &Key) -> Result<(), Error> {
+        let slot = self.depot.slot_or_new(app);
+        let _alone = slot.keep.write().await;
+        presence::remove(&self.depot.inner.store, key).await
     }
 
     /// What is wrong with one object, by its name.
@@ -249,8 +256,8 @@ impl Check<'_> {
             return Ok(());
         }
         let mended = if self.repair == Repair::WhatCanBe {
-            store.delete(&key).await?;
-            store.create(&key, view.head.snapshot.clone()).await?;
+            // At no moment there is none: what the head names has to be there for foreign clients.
+            store.put(&key, view.head.snapshot.clone().into()).await?;
             "; it was written anew"
         } else {
             "; `updraft fsck --repair` writes it anew"

@@ -231,9 +231,7 @@ impl Depot {
                     // Somebody has uploaded it again since it was looked at.
                     return Ok(false);
                 }
-                // The mark first: an object that a later upload makes anew must not find an old one.
-                store.delete(&mark(key)).await?;
-                store.delete(key).await?;
+                presence::remove(store, key).await?;
             }
         }
         Ok(true)

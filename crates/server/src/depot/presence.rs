@@ -31,6 +31,13 @@ pub(super) async fn pardon(store: &Store, key: &Key) -> Result<(), Error> {
     Ok(store.delete(&mark(key)).await?)
 }
 
+/// Deletes the object at `key`, and its mark first: an object that a later upload makes anew must not find an old one. The
+/// caller keeps the collector away.
+pub(super) async fn remove(store: &Store, key: &Key) -> Result<(), Error> {
+    pardon(store, key).await?;
+    Ok(store.delete(key).await?)
+}
+
 /// The object at `key`, if it is there to stay.
 pub(super) async fn stat(store: &Store, key: &Key) -> Result<Option<Meta>, Error> {
     let Some(meta) = store.stat(key).await? else { return Ok(None) };
