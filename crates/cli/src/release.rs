@@ -1,6 +1,6 @@
 //! `updraft release`: what is live, and what is to stay.
 
-use updraft_agent::ui::{Exit, printable, saving, say, say_json, size};
+use updraft_agent::ui::{Exit, count, printable, saving, say, say_json, size};
 use updraft_core::Timestamp;
 use updraft_core::api::{Patch, PatchState, Release as Live, Standing};
 use updraft_core::release::ReleaseName;
@@ -72,10 +72,10 @@ fn line(release: &Live) -> String {
     let tree = &release.tree;
     let date = release.date.strftime("%Y-%m-%d");
     format!(
-        "{:12} {:16} {date}  {} files, {} ({} to download)  {}",
+        "{:12} {:16} {date}  {}, {} ({} to download)  {}",
         release.version,
         release.platform,
-        tree.files,
+        count(tree.files, "file"),
         size(tree.bytes),
         size(tree.stored),
         marks.join(", ")
@@ -84,8 +84,17 @@ fn line(release: &Live) -> String {
 
 /// A patch to a release, and what it saves, or why there is none.
 fn patch_line(patch: &Patch) -> String {
-    let from = patch.from_release.as_ref().map_or_else(|| format!("tree {}", patch.from), ToString::to_string);
-    let what = match &patch.state {
+    format!("patch from {}: {}", source(patch), became(patch))
+}
+
+/// What a patch is made from, as it is called.
+pub(crate) fn source(patch: &Patch) -> String {
+    patch.from_release.as_ref().map_or_else(|| format!("tree {}", patch.from), ToString::to_string)
+}
+
+/// What became of a patch.
+pub(crate) fn became(patch: &Patch) -> String {
+    match &patch.state {
         PatchState::Made { bytes, instead: 0 } => size(*bytes),
         PatchState::Made { bytes, instead } => saving(*bytes, *instead),
         PatchState::Waiting => "waits to be made".to_owned(),
@@ -100,9 +109,9 @@ fn patch_line(patch: &Patch) -> String {
         PatchState::Failed { reason, tries, again: None } => {
             format!("given up after {tries} tries: {}", printable(reason))
         }
+        PatchState::Removed => "removed, and not made again until `updraft patch retry`".to_owned(),
         PatchState::Other => "in a state that this version does not know".to_owned(),
-    };
-    format!("patch from {from}: {what}")
+    }
 }
 
 fn pin(args: &Pin, pinned: bool) -> anyhow::Result<()> {

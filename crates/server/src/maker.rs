@@ -124,6 +124,9 @@ async fn make(depot: Depot, workshop: Arc<dyn Workshop>, app: AppName, pair: Pai
         Ok(Outcome::Kept(Kept::NotSmaller(bytes, instead))) => {
             tracing::info!(%app, %from, %to, bytes, instead, "a patch is not kept: it saves too little");
         }
+        Ok(Outcome::Kept(Kept::Removed)) => {
+            tracing::info!(%app, %from, %to, "a patch is not kept: it was removed while it was made");
+        }
         Ok(Outcome::Skipped(reason)) => tracing::warn!(%app, %from, %to, %reason, "a patch is not made"),
         Err(Unmade::Pair(reason)) => depot.patch_failed(&app, pair, &reason, Timestamp::now()).await,
         Err(Unmade::Place(reason)) => {

@@ -66,6 +66,8 @@ pub enum PatchState {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         again: Option<Timestamp>,
     },
+    /// An operator removed it. It is not made again until he says so.
+    Removed,
     /// Something that this version does not know.
     #[serde(other)]
     Other,

@@ -107,7 +107,7 @@ impl Depot {
                 (Some(view), _) => {
                     let keys = self.seen_keys(&slot, &view, now).await;
                     // Where the store does not answer, others say so.
-                    let patches = self.given_up_patches(&slot, &view).await.unwrap_or_default();
+                    let patches = self.given_up_patches(&slot, &view, now).await.unwrap_or_default();
                     self.facts(&slot, &view, keys, patches).judge(now)
                 }
                 (None, Some(reason)) => broken(&slot, reason),

@@ -33,6 +33,7 @@ use book::{Entry, Known};
 pub(super) use check::problem;
 pub(super) use ear::Ear;
 pub use ear::Tally;
+use queue::Outlook;
 pub(crate) use upload::Kept;
 pub use upload::PatchUpload;
 pub(crate) use work::Prepared;
@@ -69,43 +70,67 @@ impl Depot {
     ///
     /// # Errors
     /// When there is no such app, or the store does not answer.
-    pub async fn patches(&self, app: &AppName) -> Result<api::Patches, Error> {
+    pub async fn patches(&self, app: &AppName, now: Timestamp) -> Result<api::Patches, Error> {
         let slot = self.slot(app)?;
         let live = live(&*slot.live()?);
         let (releases_max, maker) = (self.inner.options.patch_releases, self.inner.patches.maker());
         self.with_book(&slot, |book| {
-            book.note(&live);
+            book.note(&live, now);
             let describe = |pair: Pair| api::Patch {
                 from: pair.from,
                 from_release: book.releases.iter().find(|known| known.tree == pair.from).map(Known::name),
                 to: pair.to,
                 state: state(book, &pair, maker.as_deref()),
             };
-            let wanted = queue::wanted(book, &live, releases_max).into_iter();
+            let wanted = Outlook::new(book, &live, releases_max, now).wanted().into_iter();
             api::Patches { patches: wanted.map(|turn| describe(turn.pair)).collect() }
         })
         .await
     }
 
-    /// Removes a patch, or what is remembered of why there is none, so that it may be made anew.
+    /// Removes a patch, and keeps it away: it is not made again until [`Self::retry_patch`], and only whoever hands it in brings
+    /// it back. One that is in the making is dropped when it is done.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when there is neither.
-    pub async fn remove_patch(&self, app: &AppName, pair: Pair) -> Result<(), Error> {
+    /// [`Error::NotFound`] when there is none, and none is to be made.
+    pub async fn remove_patch(&self, app: &AppName, pair: Pair, now: Timestamp) -> Result<(), Error> {
+        self.drop_patch(app, pair, now, |book| book.remove(pair)).await
+    }
+
+    /// Removes a patch, or what is remembered of why there is none, so that it is made anew.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is none, and none is to be made.
+    pub async fn retry_patch(&self, app: &AppName, pair: Pair, now: Timestamp) -> Result<(), Error> {
+        self.drop_patch(app, pair, now, |book| book.forget(&pair)).await?;
+        self.inner.patches.stir();
+        Ok(())
+    }
+
+    async fn drop_patch(
+        &self,
+        app: &AppName,
+        pair: Pair,
+        now: Timestamp,
+        note: impl FnOnce(&mut Book),
+    ) -> Result<(), Error> {
         let slot = self.slot(app)?;
         let key = layout::patch(app, pair.from, pair.to);
-        let is_known = self.look_at_book(&slot, |book| book.knows(&pair)).await?;
-        if !is_known && self.inner.store.stat(&key).await?.is_none() {
+        let (live, releases_max) = (live(&*slot.live()?), self.inner.options.patch_releases);
+        let is_known = self.look_at_book(&slot, |book| {
+            let is_it = |turn: &queue::Turn| turn.pair == pair;
+            book.knows(&pair) || Outlook::new(book, &live, releases_max, now).wanted().iter().any(is_it)
+        });
+        if !is_known.await? && self.inner.store.stat(&key).await?.is_none() {
             return Err(Error::NotFound(format!(
                 "app {app}: there is no patch from tree {} to {}",
                 pair.from, pair.to
             )));
         }
-        // Alone, so that nobody who has just seen it there counts on it.
+        // Alone, so that nobody who has just seen it there counts on it. The book first: whoever makes it looks there.
         let _alone = slot.keep.write().await;
-        presence::pardon(&self.inner.store, &key).await?;
-        self.inner.store.delete(&key).await?;
-        self.forget_patch(&slot, pair).await
+        self.with_book(&slot, note).await?;
+        presence::remove(&self.inner.store, &key).await
     }
 
     /// Forgets a patch that is remembered, if it is not in the store any more: somebody else deleted it.
@@ -168,7 +193,10 @@ impl Depot {
                 tracing::warn!(%app, %reason, "what was remembered of patches cannot be read, and begins anew");
                 Book::default()
             }),
-            Err(error) if error.kind() == crate::store::Kind::TooLarge => Book::default(),
+            Err(error) if error.kind() == crate::store::Kind::TooLarge => {
+                tracing::warn!(%app, reason = %error, "what was remembered of patches is not read, and begins anew");
+                Book::default()
+            }
             Err(error) => return Err(error.into()),
         };
         book.reconcile(self.stored_patches(app).await?);
@@ -206,12 +234,12 @@ impl Depot {
     }
 
     /// The patches to live releases that were given up.
-    pub(super) async fn given_up_patches(&self, slot: &Slot, view: &View) -> Result<GivenUp, Error> {
+    pub(super) async fn given_up_patches(&self, slot: &Slot, view: &View, now: Timestamp) -> Result<GivenUp, Error> {
         let (live, maker) = (live(view), self.inner.patches.maker());
         let releases_max = self.inner.options.patch_releases;
         self.look_at_book(slot, |book| {
             let mut given_up = GivenUp::default();
-            for turn in queue::wanted(book, &live, releases_max) {
+            for turn in Outlook::new(book, &live, releases_max, now).wanted() {
                 if let api::PatchState::Failed { reason, again: None, .. } = state(book, &turn.pair, maker.as_deref()) {
                     given_up.count += 1;
                     given_up.last_reason.get_or_insert(reason);
@@ -226,9 +254,9 @@ impl Depot {
     /// ones are made.
     pub(super) async fn kept_patches(&self, slot: &Slot, view: &View, now: Timestamp) -> Result<Needed, Error> {
         let releases_max = self.inner.options.patch_releases;
-        let live: BTreeSet<Digest> = view.releases.values().map(|release| release.tree.digest).collect();
+        let live = view.releases.values().map(|release| release.tree.digest).collect();
         self.look_at_book(slot, |book| {
-            let sources = queue::sources(book, releases_max);
+            let sources = queue::sources(book, releases_max, now);
             let is_used = |entry: &Entry| match entry {
                 Entry::Made { used, .. } => later(*used, USED_LATELY_SECS) > now,
                 _ => false,
@@ -270,6 +298,9 @@ fn live(view: &View) -> Vec<Known> {
 
 fn state(book: &Book, pair: &Pair, maker: Option<&str>) -> api::PatchState {
     use api::PatchState as S;
+    if let Some(Entry::Removed) = book.pairs.get(pair) {
+        return S::Removed;
+    }
     if book.making.contains_key(pair) {
         return S::Making;
     }
@@ -278,6 +309,7 @@ fn state(book: &Book, pair: &Pair, maker: Option<&str>) -> api::PatchState {
     }
     match book.pairs.get(pair) {
         None | Some(Entry::Asked) => S::Waiting,
+        Some(Entry::Removed) => S::Removed,
         Some(Entry::Made { bytes, instead, .. }) => S::Made { bytes: *bytes, instead: *instead },
         Some(Entry::NotSmaller { bytes, instead }) => S::NotSmaller { bytes: *bytes, instead: *instead },
         Some(Entry::Failed { reason, tries, at, maker: failed }) => {

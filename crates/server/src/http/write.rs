@@ -41,6 +41,7 @@ pub(super) fn routes(shared: &Shared) -> Router<Shared> {
         .route("/apps/{app}/trees/{tree}", put(put_tree))
         .route("/apps/{app}/patches", get(patches))
         .route("/apps/{app}/patches/{from}/{to}", put(put_patch).delete(remove_patch))
+        .route("/apps/{app}/patches/{from}/{to}/retry", post(retry_patch))
         .route("/apps/{app}/releases", post(publish))
         .route("/apps/{app}/promote", post(promote))
         .route("/gc", post(gc))
@@ -153,7 +154,7 @@ async fn put_tree(
 }
 
 async fn patches(State(shared): State<Shared>, Name(app): Name) -> Result<Json<api::Patches>, Error> {
-    Ok(Json(shared.depot.patches(&app).await?))
+    Ok(Json(shared.depot.patches(&app, Timestamp::now()).await?))
 }
 
 /// The body is the patch. It is no longer than what it replaces, or nobody needs it.
@@ -174,7 +175,12 @@ async fn put_patch(
 }
 
 async fn remove_patch(State(shared): State<Shared>, Patch { app, pair }: Patch) -> Result<StatusCode, Error> {
-    to_its_end(async move { shared.depot.remove_patch(&app, pair).await }).await?;
+    to_its_end(async move { shared.depot.remove_patch(&app, pair, Timestamp::now()).await }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn retry_patch(State(shared): State<Shared>, Patch { app, pair }: Patch) -> Result<StatusCode, Error> {
+    to_its_end(async move { shared.depot.retry_patch(&app, pair, Timestamp::now()).await }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use updraft_core::Timestamp;
 use updraft_core::api::{Level, Matter, PatchState};
 use updraft_core::layout;
 use updraft_server::depot::{Depot, Error, OnlineKeys, Options, Pair, Repair};
@@ -23,13 +24,18 @@ async fn opened(store: &Store, online: &OnlineKeys) -> Depot {
 
 /// A depot with these large releases, each on stable after the other.
 async fn with_releases(store: &Store, versions: &[&str]) -> (OnlineKeys, Depot) {
+    with_releases_until(store, versions, clock::now()).await
+}
+
+/// The same, and what is not live is so since `now`: the maker goes by the real clock.
+async fn with_releases_until(store: &Store, versions: &[&str], now: Timestamp) -> (OnlineKeys, Depot) {
     let online = OnlineKeys::memory();
     let depot = opened(store, &online).await;
     create(&depot, clock::now()).await.unwrap();
     for version in versions {
         publish_large(&depot, version, clock::now()).await;
         // As the maker does whenever something is published.
-        listed(&depot).await;
+        depot.patches(&app(), now).await.unwrap();
     }
     (online, depot)
 }
@@ -55,10 +61,54 @@ async fn a_patch_that_is_handed_in_is_kept_listed_and_removed() {
     hand_in(&depot, pair, &bytes, clock::now()).await.expect("the same again is success");
     assert_sound(&depot).await;
 
-    depot.remove_patch(&app(), pair).await.unwrap();
+    depot.remove_patch(&app(), pair, clock::now()).await.unwrap();
+    assert!(store.stat(&key).await.unwrap().is_none());
+    assert_eq!(state_of(&depot, pair).await, Some(PatchState::Removed));
+    hand_in(&depot, pair, &bytes, clock::now()).await.expect("whoever hands it in wants it");
+    assert!(is_made(state_of(&depot, pair).await));
+    depot.retry_patch(&app(), pair, clock::now()).await.unwrap();
     assert!(store.stat(&key).await.unwrap().is_none());
     assert_eq!(state_of(&depot, pair).await, Some(PatchState::Waiting));
-    assert!(matches!(depot.remove_patch(&app(), pair).await, Err(Error::NotFound(_))));
+    let strange = Pair { from: pair.to, to: pair.from };
+    assert!(matches!(depot.remove_patch(&app(), strange, clock::now()).await, Err(Error::NotFound(_))));
+    assert!(matches!(depot.retry_patch(&app(), strange, clock::now()).await, Err(Error::NotFound(_))));
+}
+
+#[tokio::test]
+async fn what_an_operator_removes_is_not_made_again_until_he_says_so() {
+    let store = Store::memory();
+    let (online, depot) = with_releases(&store, &["1.0.0", "1.1.0"]).await;
+    let pair = pair(&large("1.0.0"), &large("1.1.0"));
+    let key = layout::patch(&app(), pair.from, pair.to);
+    let state = async |depot: &Depot| state_of(depot, pair).await;
+    // In the making, or not begun: it is away in both cases.
+    let bench = Arc::new(Bench { waits: Some(Arc::default()), ..Bench::default() });
+    let making = Making::of(&depot, &bench);
+    until("it is begun", async || state(&depot).await == Some(PatchState::Making)).await;
+    depot.remove_patch(&app(), pair, clock::now()).await.unwrap();
+    bench.waits.as_ref().unwrap().notify_one();
+    // The next one can only be begun when this one has ended.
+    publish_large(&depot, "1.2.0", clock::now()).await;
+    until("the next is begun", async || bench.calls.load(Ordering::SeqCst) == 2).await;
+    assert_eq!(state(&depot).await, Some(PatchState::Removed));
+    assert!(store.stat(&key).await.unwrap().is_none());
+    drop(making);
+
+    let depot = opened(&store, &online).await;
+    let bench = Arc::new(Bench::default());
+    let making = Making::of(&depot, &bench);
+    let next = super::patches_support::pair(&large("1.0.0"), &large("1.2.0"));
+    until("all else is made", async || {
+        is_made(state_of(&depot, next).await)
+            && !listed(&depot).await.iter().any(|patch| matches!(patch.state, PatchState::Waiting | PatchState::Making))
+    })
+    .await;
+    assert_eq!(state(&depot).await, Some(PatchState::Removed), "also after a restart");
+    assert!(depot.health(clock::now()).await.findings.iter().all(|finding| finding.kind != Matter::Patches));
+    depot.retry_patch(&app(), pair, clock::now()).await.unwrap();
+    until("it is made", async || is_made(state(&depot).await)).await;
+    drop(making);
+    assert_sound(&depot).await;
 }
 
 #[tokio::test]
@@ -116,7 +166,7 @@ async fn the_newest_release_comes_first_and_from_the_last_five() {
     let dir = tempfile::tempdir().unwrap();
     for store in [Store::memory(), Store::local(dir.path()).unwrap()] {
         let versions = ["1.0.0", "1.1.0", "1.2.0", "1.3.0", "1.4.0", "1.5.0", "1.6.0"];
-        let (_, depot) = with_releases(&store, &versions).await;
+        let (_, depot) = with_releases_until(&store, &versions, Timestamp::now()).await;
         let bench = Arc::new(Bench::default());
         let making = Making::of(&depot, &bench);
         let first = pair(&large("1.5.0"), &large("1.6.0"));
@@ -129,6 +179,26 @@ async fn the_newest_release_comes_first_and_from_the_last_five() {
         assert!(state_of(&depot, pair(&large("1.0.0"), &large("1.6.0"))).await.is_none(), "the sixth is not made");
         drop(making);
         assert_sound(&depot).await;
+    }
+}
+
+/// The list once named pairs whose old files the collector had taken: each was tried three times in vain, and then the operator
+/// was told that it was given up.
+#[tokio::test]
+async fn a_patch_is_made_only_from_what_the_collector_leaves() {
+    let store = Store::memory();
+    let versions = ["1.0.0", "1.1.0", "1.2.0", "1.3.0", "1.4.0", "1.5.0", "1.6.0"];
+    let (_, depot) = with_releases_until(&store, &versions, Timestamp::now()).await;
+    for days in [1, 9] {
+        depot.gc(wet(), clock::days(days)).await.unwrap();
+    }
+    let _making = Making::of(&depot, &Arc::new(Bench::default()));
+    let is_open = |state: &PatchState| matches!(state, PatchState::Waiting | PatchState::Making);
+    until("all", async || !listed(&depot).await.iter().any(|patch| is_open(&patch.state))).await;
+    let patches = listed(&depot).await;
+    assert!(patches.iter().all(|patch| is_made(Some(patch.state.clone()))), "{patches:?}");
+    for from in ["1.5.0", "1.4.0", "1.3.0", "1.2.0", "1.1.0"] {
+        assert!(is_made(state_of(&depot, pair(&large(from), &large("1.6.0"))).await), "{from}");
     }
 }
 
@@ -176,7 +246,7 @@ async fn what_was_made_or_is_not_worth_it_is_not_made_again() {
     let again = bench.asked.lock().unwrap()[calls..].to_vec();
     assert!(!again.contains(&useless) && !again.contains(&useful), "{again:?}");
     drop(making);
-    depot.remove_patch(&app(), useless).await.expect("whoever says so has it tried again");
+    depot.retry_patch(&app(), useless, clock::now()).await.expect("whoever says so has it tried again");
     assert_eq!(state_of(&depot, useless).await, Some(PatchState::Waiting));
 }
 
@@ -212,7 +282,7 @@ async fn what_fails_is_tried_three_times_and_then_given_up_until_the_maker_is_an
     let given_up = opened(&store, &online).await;
     let idle = bench();
     let making = Making::of(&given_up, &idle);
-    until("a look", async || given_up.patches(&app()).await.is_ok()).await;
+    until("a look", async || given_up.patches(&app(), clock::now()).await.is_ok()).await;
     for _ in 0..200 {
         tokio::task::yield_now().await;
     }
@@ -400,8 +470,8 @@ async fn the_collector_keeps_what_patches_are_made_from_and_lets_old_patches_go(
         depot.gc(wet(), clock::days(days)).await.unwrap();
     }
     let tree = |version: &str| layout::tree(&app(), large(version).tree().digest());
-    assert!(store.stat(&tree("1.2.0")).await.unwrap().is_some(), "among the last five");
-    assert!(store.stat(&tree("1.1.0")).await.unwrap().is_none(), "the sixth is not");
+    assert!(store.stat(&tree("1.1.0")).await.unwrap().is_some(), "among the last five before the newest");
+    assert!(store.stat(&tree("1.0.0")).await.unwrap().is_none(), "the sixth is not");
     assert!(there(from("1.0.0")).await, "it was made lately");
     assert_sound(&depot).await;
     for days in [31, 39] {
@@ -421,4 +491,32 @@ async fn the_collector_keeps_what_patches_are_made_from_and_lets_old_patches_go(
     }
     assert!(!there(from("1.5.0")).await, "nothing leads to what is not live");
     assert_sound(&depot).await;
+}
+
+/// The files of the last releases once stayed for ever, also of a platform that was given up long ago.
+#[tokio::test]
+async fn what_is_not_live_is_garbage_when_no_device_has_come_from_it_for_long() {
+    let store = Store::memory();
+    let (_, depot) = with_releases(&store, &["1.0.0", "1.1.0", "1.2.0", "1.3.0", "1.4.0"]).await;
+    let there = async |version: &str| {
+        let (tree, mut blobs) = (large(version).tree(), 0);
+        for digest in tree.blobs().keys() {
+            blobs += usize::from(depot.missing(&app(), &[*digest]).await.unwrap()[0].is_some());
+        }
+        let is_there = store.stat(&layout::tree(&app(), tree.digest())).await.unwrap().is_some();
+        (is_there, blobs)
+    };
+    for days in [80, 89] {
+        depot.gc(wet(), clock::days(days)).await.unwrap();
+    }
+    assert_eq!(there("1.0.0").await, (true, 2), "among the last five");
+    for days in [90, 98] {
+        depot.gc(wet(), clock::days(days)).await.unwrap();
+    }
+    assert_eq!(there("1.0.0").await, (false, 1), "what others share stays");
+    assert_eq!(there("1.4.0").await, (true, 2));
+    assert_sound(&depot).await;
+    let patches = depot.patches(&app(), clock::days(98)).await.unwrap().patches;
+    let froms: Vec<_> = patches.into_iter().map(|patch| patch.from).collect();
+    assert!(froms.contains(&large("1.3.0").tree().digest()) && !froms.contains(&large("1.0.0").tree().digest()));
 }

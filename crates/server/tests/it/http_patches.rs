@@ -25,7 +25,7 @@ async fn scene() -> (Scene, TreeFixture, TreeFixture) {
     for (version, files) in [("1.0.0", &old), ("1.1.0", &new)] {
         publisher.publish(version, files, Notes::Text("new".into())).await;
         // As the maker does whenever something is published.
-        depot.patches(&"demo".parse().unwrap()).await.unwrap();
+        depot.patches(&"demo".parse().unwrap(), Timestamp::now()).await.unwrap();
     }
     (Scene::over(depot, Access::default(), None), old, new)
 }
@@ -64,7 +64,11 @@ async fn a_patch_is_read_whole_and_in_parts() {
 
     assert_eq!(scene.admin("DELETE", &api, "").await.status, 204);
     assert_eq!(scene.get(&public).await.status, 404);
-    assert_eq!(scene.admin("DELETE", &api, "").await.status, 404);
+    assert_eq!(scene.admin("DELETE", &api, "").await.status, 204, "it stays away");
+    assert_eq!(scene.admin("POST", &format!("{api}/retry"), "").await.status, 204);
+    let (_, unknown) = paths(&new, &TreeFixture::of(&[("other", "x")]));
+    assert_eq!(scene.admin("DELETE", &unknown, "").await.status, 404);
+    assert_eq!(scene.admin("POST", &format!("{unknown}/retry"), "").await.status, 404);
 
     // Another one of the same length is no continuation of the first.
     assert_eq!(scene.admin("PUT", &api, bytes.clone()).await.status, 204);
@@ -85,7 +89,8 @@ async fn patches_are_listed_for_whoever_has_the_token() {
     scene.admin("PUT", &api, bytes.clone()).await;
     let made = only(&scene).await;
     assert_eq!((&made["state"], &made["bytes"]), (&"made".into(), &bytes.len().into()));
-    for (method, path) in [("GET", list), ("PUT", api.as_str()), ("DELETE", api.as_str())] {
+    let retry = format!("{api}/retry");
+    for (method, path) in [("GET", list), ("PUT", &api), ("DELETE", &api), ("POST", &retry)] {
         let answer = scene.ask(method, path, "127.0.0.1:40000", &[("host", "127.0.0.1:8080")], "").await;
         assert_eq!((answer.status.as_u16(), answer.problem().as_str()), (401, "token-missing"), "{method} {path}");
     }
@@ -117,7 +122,7 @@ async fn what_a_device_asks_for_in_vain_is_made_and_what_a_stranger_invents_is_n
     let mut publisher = Publisher::of(&scene);
     for version in ["1.2.0", "1.3.0", "1.4.0"] {
         publisher.publish(version, &large(version), Notes::Text("new".into())).await;
-        scene.depot.patches(&app).await.unwrap();
+        scene.depot.patches(&app, Timestamp::now()).await.unwrap();
     }
     let newest = large("1.4.0");
     let bench = Arc::new(Bench::default());
@@ -166,17 +171,17 @@ async fn nobody_can_order_what_no_device_is_due() {
     let (windows, linux) = (large("windows"), large("linux"));
     for (version, platform, files) in [("1.2.0", "windows-x86_64", &windows), ("1.3.0", "linux-x86_64", &linux)] {
         publish_files(&scene.depot, version, platform, Some("stable"), files, Timestamp::now()).await.unwrap();
-        scene.depot.patches(&app).await.unwrap();
+        scene.depot.patches(&app, Timestamp::now()).await.unwrap();
     }
     let noting = tokio::spawn(maker::run(scene.depot.clone(), Arc::new(Bench::default()), 0));
-    let before = scene.depot.patches(&app).await.unwrap().patches.len();
+    let before = scene.depot.patches(&app, Timestamp::now()).await.unwrap().patches.len();
     // Another platform's, back to an older one, and from what has no device: each is in the store, and live.
     for (from, to) in [(&windows, &linux), (&linux, &windows), (&linux, &new), (&new, &old), (&windows, &old)] {
         assert_eq!(scene.get(&paths(from, to).0).await.status, 404);
     }
     // The words are heard in order: this one last.
     assert_eq!(scene.get(&paths(&old, &linux).0).await.status, 404);
-    let asked = async || scene.depot.patches(&app).await.unwrap().patches.len();
+    let asked = async || scene.depot.patches(&app, Timestamp::now()).await.unwrap().patches.len();
     until("the last was heard", async || asked().await > before).await;
     assert_eq!(asked().await, before + 1);
     noting.abort();
@@ -192,14 +197,14 @@ async fn a_flood_of_questions_costs_a_bounded_queue() {
     for n in 0..70 {
         let files = TreeFixture::of(&[("n", &n.to_string())]);
         publisher.publish(&format!("2.{n}.0"), &files, Notes::Text("new".into())).await;
-        scene.depot.patches(&app).await.unwrap();
+        scene.depot.patches(&app, Timestamp::now()).await.unwrap();
     }
     let newest = TreeFixture::of(&[("n", "69")]);
     for n in 0..69 {
         scene.get(&paths(&TreeFixture::of(&[("n", &n.to_string())]), &newest).0).await;
     }
     let waiting = async || {
-        let patches = scene.depot.patches(&app).await.unwrap().patches;
+        let patches = scene.depot.patches(&app, Timestamp::now()).await.unwrap().patches;
         patches.iter().filter(|patch| patch.to == newest.tree().digest()).count()
     };
     until("all were heard", async || waiting().await >= 15).await;

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
+use tokio::sync::Notify;
 use updraft_core::Timestamp;
 use updraft_core::api::{Patch, PatchState};
 use updraft_core::digest::Digest;
@@ -18,7 +19,7 @@ use updraft_differ::Options;
 use updraft_server::depot::{Depot, Error, Pair};
 use updraft_server::maker::{Job, Unmade, Workshop};
 use updraft_server::rescan::BoxFuture;
-use updraft_testkit::{TreeFixture, noise};
+use updraft_testkit::{TreeFixture, clock, noise};
 
 use super::depot_support::*;
 
@@ -90,7 +91,7 @@ pub(crate) async fn hand_in(depot: &Depot, pair: Pair, bytes: &[u8], now: Timest
 
 /// What the depot says of each patch.
 pub(crate) async fn listed(depot: &Depot) -> Vec<Patch> {
-    depot.patches(&app()).await.unwrap().patches
+    depot.patches(&app(), clock::now()).await.unwrap().patches
 }
 
 /// What the depot says of this one.
@@ -123,6 +124,8 @@ pub(crate) struct Bench {
     pub(crate) troubles: AtomicUsize,
     /// Never done.
     pub(crate) hangs: bool,
+    /// Not done before it is told so.
+    pub(crate) waits: Option<Arc<Notify>>,
     /// Breaks down.
     pub(crate) panics: bool,
     /// Old files of more bytes are refused.
@@ -159,7 +162,13 @@ impl Workshop for Bench {
                 job.output.write_all(&patch).map_err(|e| Unmade::Place(e.to_string()))
             }
         };
-        Box::pin(async { result })
+        let waits = self.waits.clone();
+        Box::pin(async move {
+            if let Some(told) = waits {
+                told.notified().await;
+            }
+            result
+        })
     }
 }
 

@@ -13,8 +13,9 @@ use updraft_core::name::Platform;
 use updraft_core::release::{Release, ReleaseName};
 use updraft_core::version::Version;
 
-/// Largest book that is read, in bytes: 200 or so for each of its pairs and releases.
-pub(super) const LEN_MAX: u64 = 4 << 20;
+/// Largest book that is read, in bytes: 200 or so for each of its pairs and releases, and 1,000 where a pair failed. To each of a
+/// thousand live releases there may be 16 pairs and what devices asked for.
+pub(super) const LEN_MAX: u64 = 32 << 20;
 /// Most pairs that a book remembers: a thousand live releases, and what devices come from.
 const PAIRS_MAX: usize = 8_000;
 /// How many releases of a platform are remembered.
@@ -31,6 +32,7 @@ const CUT_SHORT: &str = "it was begun, and the server ended before it was done";
 const TRIES_MAX: u32 = 3;
 /// The pause before the second try, in seconds; each further one is six times as long.
 const PAUSE_SECS: i64 = 10 * 60;
+const DAY_SECS: i64 = 24 * 60 * 60;
 
 /// The trees of a patch. Ordered by what it makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,11 +49,16 @@ pub(super) struct Known {
     pub(super) platform: Platform,
     pub(super) version: Version,
     pub(super) tree: Digest,
+    /// Since when it is not live, or since when no device came from it that did after that, give or take a day; none while
+    /// it is live.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) idle_since: Option<Timestamp>,
 }
 
 impl Known {
     pub(super) fn of(release: &Release) -> Self {
-        Self { platform: release.platform.clone(), version: release.version.clone(), tree: release.tree.digest }
+        let (platform, version) = (release.platform.clone(), release.version.clone());
+        Self { platform, version, tree: release.tree.digest, idle_since: None }
     }
 
     pub(super) fn name(&self) -> ReleaseName {
@@ -80,6 +87,8 @@ pub(super) enum Entry {
     Failed { reason: String, tries: u32, at: Timestamp, maker: String },
     /// A device asked for it.
     Asked,
+    /// An operator took it away, and it is not to be made.
+    Removed,
 }
 
 impl Entry {
@@ -161,6 +170,12 @@ impl Book {
         self.is_changed |= is_news;
     }
 
+    /// There is to be no patch of this pair, also if one is in the making.
+    pub(super) fn remove(&mut self, pair: Pair) {
+        self.skipped.remove(&pair);
+        self.set(pair, Entry::Removed);
+    }
+
     pub(super) fn forget(&mut self, pair: &Pair) {
         self.is_changed |= self.pairs.remove(pair).is_some();
         self.skipped.remove(pair);
@@ -172,8 +187,11 @@ impl Book {
     }
 
     /// Remembers what is live, and forgets what no patch can lead to any more.
-    pub(super) fn note(&mut self, live: &[Known]) {
+    pub(super) fn note(&mut self, live: &[Known], now: Timestamp) {
         let before = self.releases.clone();
+        for gone in self.releases.iter_mut().filter(|release| release.idle_since.is_none()) {
+            gone.idle_since = Some(now);
+        }
         for release in live {
             if let Some(there) = self.releases.iter_mut().find(|there| there.name() == release.name()) {
                 *there = release.clone();
@@ -217,9 +235,21 @@ impl Book {
         true
     }
 
+    /// A device has the tree `from` and is on its way to another.
+    pub(super) fn came_from(&mut self, from: Digest, now: Timestamp) {
+        for release in self.releases.iter_mut().filter(|release| release.tree == from) {
+            if let Some(since) = &mut release.idle_since
+                && now.duration_since(*since).as_secs() >= DAY_SECS
+            {
+                *since = now;
+                self.is_stale = true;
+            }
+        }
+    }
+
     /// A device fetched this patch: what it replaces, where that is known.
     pub(super) fn used(&mut self, pair: &Pair, now: Timestamp) -> Option<(u64, u64)> {
-        const DAY_SECS: i64 = 24 * 60 * 60;
+        self.came_from(pair.from, now);
         let Some(Entry::Made { bytes, instead, used, .. }) = self.pairs.get_mut(pair) else { return None };
         if now.duration_since(*used).as_secs() >= DAY_SECS {
             *used = now;
@@ -253,6 +283,7 @@ impl Book {
 
     pub(super) fn failed(&mut self, pair: Pair, reason: &str, maker: &str, now: Timestamp) {
         let before = match self.pairs.get(&pair) {
+            Some(Entry::Removed) => return,
             Some(Entry::Failed { tries, maker: failed, .. }) if failed == maker => *tries,
             _ => 0,
         };

@@ -13,7 +13,7 @@ use updraft_core::name::AppName;
 
 use super::book::{ASKED_OF_TARGET_MAX, Book};
 use super::queue::Turn;
-use super::{Depot, Entry, Pair, pair_of, queue};
+use super::{Depot, Entry, Outlook, Pair, pair_of};
 use crate::depot::{Error, View};
 
 /// How much may wait to be heard.
@@ -140,21 +140,26 @@ impl Depot {
     /// A device asked for a patch that is not there. Anybody can ask: only what some device may be due is made for it, and no
     /// more than a few to each release.
     async fn missed(&self, app: &AppName, pair: Pair) -> Result<(), Error> {
-        let slot = self.slot(app)?;
+        let (slot, now) = (self.slot(app)?, Timestamp::now());
         let (live, releases_max) = (super::live(&*slot.live()?), self.inner.options.patch_releases);
         let is_made = |book: &Book| matches!(book.pairs.get(&pair), Some(Entry::Made { .. }));
         if self.look_at_book(&slot, is_made).await? {
             return self.forget_lost_patch(&slot, pair).await;
         }
-        let may_ask = |book: &Book| !book.pairs.contains_key(&pair) && queue::leads_on(book, &live, &pair);
+        let may_ask = self.with_book(&slot, |book| {
+            let leads_on = Outlook::new(book, &live, releases_max, now).leads_on(&pair);
+            if leads_on {
+                book.came_from(pair.from, now);
+            }
+            leads_on && !book.pairs.contains_key(&pair)
+        });
         // A release that is not live any more may have been collected.
-        if !self.look_at_book(&slot, may_ask).await?
-            || self.inner.store.stat(&layout::tree(app, pair.from)).await?.is_none()
-        {
+        if !may_ask.await? || self.inner.store.stat(&layout::tree(app, pair.from)).await?.is_none() {
             return Ok(());
         }
         let asked = self.with_book(&slot, |book| {
-            queue::asked_for(book, &live, releases_max, pair.to) < ASKED_OF_TARGET_MAX && book.ask(pair)
+            let there_are = Outlook::new(book, &live, releases_max, now).asked_for(pair.to);
+            there_are < ASKED_OF_TARGET_MAX && book.ask(pair)
         });
         if asked.await? {
             self.inner.patches.stir();
@@ -183,9 +188,9 @@ impl Depot {
             let Some(view) = slot.view() else { continue };
             let (live, releases_max) = (super::live(&view), self.inner.options.patch_releases);
             let noted = self.with_book(&slot, |book| {
-                book.note(&live);
+                book.note(&live, now);
                 book.is_changed |= std::mem::take(&mut book.is_stale);
-                queue::due(book, &live, releases_max, &maker, now)
+                Outlook::new(book, &live, releases_max, now).due(&maker, now)
             });
             match noted.await {
                 Ok(turns) => {

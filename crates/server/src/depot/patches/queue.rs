@@ -2,13 +2,20 @@
 //!
 //! To each live release, the newest first: from the last few releases of its platform, or of any, the newest first; after
 //! all of those, from what devices asked for. A pair whose turn has come is not made twice, and one that failed waits.
+//! Nothing is made from a release whose files the collector may take: which ones it leaves is decided here, too.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use updraft_core::Timestamp;
 use updraft_core::digest::Digest;
+use updraft_core::name::Platform;
 
 use super::book::{Book, Entry, Known, Pair};
+use super::later;
+
+/// How long the files of a release that is not live stay for the next patches after a device came from it, or since it was live,
+/// in seconds: 90 days.
+const IDLE_MAX_SECS: i64 = 90 * 24 * 60 * 60;
 
 /// When the turn of a pair comes. In their order, also across apps, whatever devices ask for waits for what is due anyway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,66 +27,96 @@ pub(super) struct Turn {
     pub(super) pair: Pair,
 }
 
-/// The pairs to make now.
-pub(super) fn due(book: &Book, live: &[Known], releases_max: usize, maker: &str, now: Timestamp) -> Vec<Turn> {
-    let is_due = |pair: &Pair| {
-        !book.making.contains_key(pair)
-            && !book.skipped.contains_key(pair)
-            && match book.pairs.get(pair) {
-                None | Some(Entry::Asked) => true,
-                Some(Entry::Failed { tries, at, maker: failed, .. }) => {
-                    Entry::again(*tries, *at, failed, maker).is_some_and(|again| again <= now)
+/// What is remembered of an app, and what is live: all that is decided here follows from it.
+pub(super) struct Outlook<'a> {
+    book: &'a Book,
+    live: &'a [Known],
+    /// From how many of the last releases a new one gets patches.
+    releases_max: usize,
+    /// The trees that patches may be made from.
+    kept: BTreeSet<Digest>,
+}
+
+impl<'a> Outlook<'a> {
+    pub(super) fn new(book: &'a Book, live: &'a [Known], releases_max: usize, now: Timestamp) -> Self {
+        let kept = live.iter().map(|release| release.tree).chain(sources(book, releases_max, now)).collect();
+        Self { book, live, releases_max, kept }
+    }
+
+    /// The pairs to make now.
+    pub(super) fn due(&self, maker: &str, now: Timestamp) -> Vec<Turn> {
+        let is_due = |pair: &Pair| {
+            !self.book.making.contains_key(pair)
+                && !self.book.skipped.contains_key(pair)
+                && match self.book.pairs.get(pair) {
+                    None | Some(Entry::Asked) => true,
+                    Some(Entry::Failed { tries, at, maker: failed, .. }) => {
+                        Entry::again(*tries, *at, failed, maker).is_some_and(|again| again <= now)
+                    }
+                    Some(Entry::Made { .. } | Entry::NotSmaller { .. } | Entry::Removed) => false,
                 }
-                Some(Entry::Made { .. } | Entry::NotSmaller { .. }) => false,
+        };
+        let mut turns = self.wanted();
+        turns.retain(|turn| is_due(&turn.pair));
+        turns
+    }
+
+    /// Every pair that is made, will be, or was tried, in that order.
+    pub(super) fn wanted(&self) -> Vec<Turn> {
+        let mut targets: Vec<&Known> = self.live.iter().collect();
+        targets.sort_by(|a, b| b.version.cmp(&a.version).then_with(|| a.platform.cmp(&b.platform)));
+        let (mut turns, mut seen) = (Vec::new(), BTreeSet::new());
+        let mut add = |is_asked, pair| {
+            if seen.insert(pair) {
+                turns.push(Turn { is_asked, place: turns.len(), pair });
             }
-    };
-    let mut turns = wanted(book, live, releases_max);
-    turns.retain(|turn| is_due(&turn.pair));
-    turns
-}
-
-/// Every pair that is made, will be, or was tried, in that order.
-pub(super) fn wanted(book: &Book, live: &[Known], releases_max: usize) -> Vec<Turn> {
-    let mut targets: Vec<&Known> = live.iter().collect();
-    targets.sort_by(|a, b| b.version.cmp(&a.version).then_with(|| a.platform.cmp(&b.platform)));
-    let (mut turns, mut seen) = (Vec::new(), BTreeSet::new());
-    let mut add = |is_asked, pair| {
-        if seen.insert(pair) {
-            turns.push(Turn { is_asked, place: turns.len(), pair });
+        };
+        for target in &targets {
+            self.last(target).into_iter().for_each(|from| add(false, Pair { to: target.tree, from }));
         }
-    };
-    for target in &targets {
-        last(book, target, releases_max).into_iter().for_each(|from| add(false, Pair { to: target.tree, from }));
+        // What a device asked for stays on the list, whatever became of it.
+        for target in &targets {
+            self.book.to(target.tree).for_each(|(pair, _)| add(true, *pair));
+        }
+        turns
     }
-    // What a device asked for stays on the list, whatever became of it.
-    for target in &targets {
-        book.to(target.tree).for_each(|(pair, _)| add(true, *pair));
+
+    /// Whether a device may have the one tree of `pair` and be due the other: both are of known releases, the second one is
+    /// live, and the first is older and of its platform or of any.
+    pub(super) fn leads_on(&self, pair: &Pair) -> bool {
+        self.targets(pair.to).any(|target| {
+            let mut known = self.book.releases.iter().chain(self.live);
+            known.any(|release| release.tree == pair.from && is_before(release, target))
+        })
     }
-    turns
-}
 
-/// Whether a device may have the one tree of `pair` and be due the other: both are of known releases, the second one is live,
-/// and the first is older and of its platform or of any.
-pub(super) fn leads_on(book: &Book, live: &[Known], pair: &Pair) -> bool {
-    let mut targets = live.iter().filter(|target| target.tree == pair.to);
-    targets.any(|target| {
-        let mut known = book.releases.iter().chain(live);
-        known.any(|release| release.tree == pair.from && is_before(release, target))
-    })
-}
+    /// Whether `pair` is on the list only because devices asked for it.
+    pub(super) fn is_asked(&self, pair: &Pair) -> bool {
+        !self.targets(pair.to).any(|target| self.last(target).contains(&pair.from))
+    }
 
-/// Whether `pair` is on the list only because devices asked for it.
-pub(super) fn is_asked(book: &Book, live: &[Known], releases_max: usize, pair: &Pair) -> bool {
-    let mut targets = live.iter().filter(|target| target.tree == pair.to);
-    !targets.any(|target| last(book, target, releases_max).contains(&pair.from))
-}
+    /// How many patches there are to the tree `to`, or will be, because devices asked for them.
+    pub(super) fn asked_for(&self, to: Digest) -> usize {
+        let last: BTreeSet<Digest> = self.targets(to).flat_map(|target| self.last(target)).collect();
+        let costs = |entry: &Entry| !matches!(entry, Entry::NotSmaller { .. } | Entry::Removed);
+        self.book.to(to).filter(|(pair, entry)| costs(entry) && !last.contains(&pair.from)).count()
+    }
 
-/// How many patches there are to the tree `to`, or will be, because devices asked for them.
-pub(super) fn asked_for(book: &Book, live: &[Known], releases_max: usize, to: Digest) -> usize {
-    let targets = live.iter().filter(|target| target.tree == to);
-    let last: BTreeSet<Digest> = targets.flat_map(|target| last(book, target, releases_max)).collect();
-    let costs = |entry: &Entry| !matches!(entry, Entry::NotSmaller { .. });
-    book.to(to).filter(|(pair, entry)| costs(entry) && !last.contains(&pair.from)).count()
+    fn targets(&self, to: Digest) -> impl Iterator<Item = &'a Known> {
+        self.live.iter().filter(move |target| target.tree == to)
+    }
+
+    /// The trees of the last releases before `target` whose devices may get it, of those that are kept.
+    fn last(&self, target: &Known) -> Vec<Digest> {
+        let mut trees = Vec::new();
+        for release in self.book.releases.iter().filter(|release| self.kept.contains(&release.tree)) {
+            let is_new = release.tree != target.tree && !trees.contains(&release.tree);
+            if is_new && is_before(release, target) && trees.len() < self.releases_max {
+                trees.push(release.tree);
+            }
+        }
+        trees
+    }
 }
 
 /// Whether devices with `release` may get `target`.
@@ -87,27 +124,17 @@ fn is_before(release: &Known, target: &Known) -> bool {
     (release.platform == target.platform || release.platform.is_any()) && release.version < target.version
 }
 
-/// The trees of the last releases before `target` whose devices may get it.
-fn last(book: &Book, target: &Known, releases_max: usize) -> Vec<Digest> {
-    let mut trees = Vec::new();
+/// The trees that patches are made from, whatever the channels say: of each platform the newest release, and as many before it
+/// as there are patches to it. What has been idle for long is left out, and makes room for an older one that is not.
+pub(super) fn sources(book: &Book, releases_max: usize, now: Timestamp) -> BTreeSet<Digest> {
+    let mut by_platform: BTreeMap<&Platform, Vec<Digest>> = BTreeMap::new();
     for release in &book.releases {
-        let is_new = release.tree != target.tree && !trees.contains(&release.tree);
-        if is_new && is_before(release, target) && trees.len() < releases_max {
-            trees.push(release.tree);
+        if release.idle_since.is_none_or(|since| later(since, IDLE_MAX_SECS) > now) {
+            by_platform.entry(&release.platform).or_default().push(release.tree);
         }
     }
-    trees
-}
-
-/// The trees that the next releases will have patches from: they are needed, whatever the channels say.
-pub(super) fn sources(book: &Book, releases_max: usize) -> BTreeSet<Digest> {
-    let mut counts = std::collections::BTreeMap::new();
-    let newest = book.releases.iter().filter(|release| {
-        let count: &mut usize = counts.entry(&release.platform).or_default();
-        *count += 1;
-        *count <= releases_max
-    });
-    newest.map(|release| release.tree).collect()
+    let many = if releases_max > 0 { releases_max + 1 } else { 0 };
+    by_platform.into_values().flat_map(|newest_first| newest_first.into_iter().take(many)).collect()
 }
 
 #[cfg(test)]
@@ -116,7 +143,7 @@ mod tests {
 
     fn release(platform: &str, version: &str) -> Known {
         let tree = Digest::of(format!("{platform} {version}").as_bytes());
-        Known { platform: platform.parse().unwrap(), version: version.parse().unwrap(), tree }
+        Known { platform: platform.parse().unwrap(), version: version.parse().unwrap(), tree, idle_since: None }
     }
 
     #[test]
@@ -125,18 +152,46 @@ mod tests {
         let [b1, b2] = ["1.0.0", "2.0.0"].map(|version| release("windows-x86_64", version));
         let mut book = Book::default();
         let live = [a1.clone(), a2.clone(), a3.clone(), b1.clone(), b2.clone()];
-        book.note(&live);
+        let now = Timestamp::UNIX_EPOCH;
+        book.note(&live, now);
         let pair = |from: &Known, to: &Known| Pair { from: from.tree, to: to.tree };
         assert!(book.ask(pair(&a1, &a3)));
-        let turns = due(&book, &live, 1, "maker", Timestamp::UNIX_EPOCH);
+        let outlook = |last| Outlook::new(&book, &live, last, now);
+        let turns = outlook(1).due("maker", now);
         let expected =
             [(false, pair(&a2, &a3)), (false, pair(&a1, &a2)), (false, pair(&b1, &b2)), (true, pair(&a1, &a3))];
         assert_eq!(turns.iter().map(|turn| (turn.is_asked, turn.pair)).collect::<Vec<_>>(), expected);
         assert!(turns.is_sorted());
-        assert_eq!([1, 2].map(|last| asked_for(&book, &live, last, a3.tree)), [1, 0]);
+        assert_eq!([1, 2].map(|last| outlook(last).asked_for(a3.tree)), [1, 0]);
         for (from, to, leads) in [(&a1, &a3, true), (&a3, &a1, false), (&a1, &b2, false), (&a3, &a3, false)] {
-            assert_eq!(leads_on(&book, &live, &pair(from, to)), leads, "{from:?} {to:?}");
+            assert_eq!(outlook(1).leads_on(&pair(from, to)), leads, "{from:?} {to:?}");
         }
+    }
+
+    #[test]
+    fn what_is_not_live_is_a_source_while_it_is_among_the_last_and_devices_come_from_it() {
+        let day = |n: i64| later(Timestamp::UNIX_EPOCH, n * 24 * 60 * 60);
+        let [a1, a2, a3] = ["1.0.0", "2.0.0", "3.0.0"].map(|version| release("linux-x86_64", version));
+        let gone = release("windows-x86_64", "1.0.0");
+        let mut book = Book::default();
+        book.note(&[a1.clone(), a2.clone(), gone.clone()], day(0));
+        // The newest is withdrawn, and so is a whole platform.
+        book.note(&[a1.clone(), a2.clone(), a3.clone()], day(1));
+        book.note(&[a1.clone(), a2.clone()], day(2));
+        let trees = |of: &[&Known]| of.iter().map(|release| release.tree).collect::<BTreeSet<_>>();
+        assert_eq!(sources(&book, 2, day(90)), trees(&[&a1, &a2, &a3, &gone]));
+        assert_eq!(sources(&book, 2, day(91)), trees(&[&a1, &a2, &a3]));
+        assert_eq!(sources(&book, 2, day(92)), trees(&[&a1, &a2]));
+        assert_eq!(sources(&book, 1, day(90)), trees(&[&a2, &a3, &gone]), "the newest, and one before it");
+        assert_eq!(sources(&book, 1, day(92)), trees(&[&a1, &a2]), "what is idle makes room");
+        assert_eq!(sources(&book, 0, day(2)), BTreeSet::new());
+
+        book.came_from(a3.tree, day(50));
+        assert!(book.is_stale, "it is to be written down");
+        assert_eq!(sources(&book, 2, day(139)), trees(&[&a1, &a2, &a3]), "a device came from it");
+        book.note(&[a3.clone()], day(200));
+        assert!(sources(&book, 2, day(2_000)).contains(&a3.tree), "what is live again is not idle");
+        assert!(sources(&book, 2, day(289)).contains(&a2.tree), "it was live until now");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use updraft_core::tree::Tree;
 
 use super::check::{check, digest_of};
 use super::ear::Tally;
-use super::{Depot, Entry, Pair};
+use super::{Book, Depot, Entry, Pair};
 use crate::depot::{Error, blocking, detached, presence};
 use crate::store::{Body, Spool, SpoolWriter};
 
@@ -21,6 +21,8 @@ pub(crate) enum Kept {
     There(u64, u64),
     /// It is not worth it: no smaller than what it replaces, or hardly.
     NotSmaller(u64, u64),
+    /// An operator removed it while it was made.
+    Removed,
 }
 
 /// What a patch has to be.
@@ -30,17 +32,24 @@ pub(super) struct Worth {
     instead: u64,
     /// The longest that is kept.
     len_max: u64,
+    /// Whether it is kept though an operator removed one of its pair.
+    comes_back: bool,
 }
 
 impl Worth {
-    /// It replaces this, and is smaller.
-    pub(super) fn smaller_than(instead: u64) -> Self {
-        Self { instead, len_max: instead.saturating_sub(1) }
+    /// A person hands it in, so it is wanted; it has to be smaller than what it replaces.
+    pub(super) fn handed_in(instead: u64) -> Self {
+        Self { comes_back: true, ..Self::due(instead) }
     }
 
-    /// It replaces this, and saves a quarter of it: anybody can have asked for it, and it takes room.
-    pub(super) fn much_smaller_than(instead: u64) -> Self {
-        Self { instead, len_max: instead / 4 * 3 }
+    /// It is due to every release, and has to be smaller than what it replaces.
+    pub(super) fn due(instead: u64) -> Self {
+        Self { instead, len_max: instead.saturating_sub(1), comes_back: false }
+    }
+
+    /// Anybody can have asked for it, and it takes room: it has to save a quarter of what it replaces.
+    pub(super) fn asked_for(instead: u64) -> Self {
+        Self { len_max: instead / 4 * 3, ..Self::due(instead) }
     }
 }
 
@@ -74,10 +83,13 @@ impl Depot {
             )));
         }
         let (from, to) = (self.stored_tree(app, pair.from).await?, self.stored_tree(app, pair.to).await?);
-        let instead = to.instead_of_patch(&from.tree);
         let store = self.inner.store.clone();
-        let spool = blocking(move || store.spool()).await??;
-        Ok(PatchUpload { depot: self.clone(), app: app.clone(), pair, trees: (from.tree, to.tree), instead, spool })
+        let begun = blocking(move || {
+            let instead = to.instead_of_patch(&from.tree);
+            Ok::<_, Error>(((from.tree, to.tree), instead, store.spool()?))
+        });
+        let (trees, instead, spool) = begun.await??;
+        Ok(PatchUpload { depot: self.clone(), app: app.clone(), pair, trees, instead, spool })
     }
 
     /// Checks a patch and stores it, if it is worth it.
@@ -87,13 +99,17 @@ impl Depot {
         pair: Pair,
         spool: Spool,
         (old, new): (Tree, Tree),
-        Worth { instead, len_max }: Worth,
+        Worth { instead, len_max, comes_back }: Worth,
         now: Timestamp,
     ) -> Result<Kept, Error> {
         let slot = self.slot(app)?;
         let bytes = spool.len();
         if bytes > len_max {
-            self.with_book(&slot, |book| book.set(pair, Entry::NotSmaller { bytes, instead })).await?;
+            self.with_book(&slot, |book| match book.pairs.get(&pair) {
+                Some(Entry::Made { .. } | Entry::Removed) => {}
+                _ => book.set(pair, Entry::NotSmaller { bytes, instead }),
+            })
+            .await?;
             Tally::add(&slot.tally.skipped, 1);
             return Ok(Kept::NotSmaller(bytes, instead));
         }
@@ -109,6 +125,10 @@ impl Depot {
         detached(async move {
             let _keep = slot.keep.read().await;
             let store = &depot.inner.store;
+            let is_removed = |book: &Book| matches!(book.pairs.get(&pair), Some(Entry::Removed));
+            if !comes_back && depot.look_at_book(&slot, is_removed).await? {
+                return Ok(Kept::Removed);
+            }
             let before = store.stat(&key).await?.map(|there| there.size);
             presence::keep_checked(store, &key, Body::File(spool)).await?;
             depot
@@ -155,8 +175,8 @@ impl PatchUpload {
         let not_smaller = self.not_smaller();
         let Self { depot, app, pair, trees, instead, spool } = self;
         let spool = blocking(move || spool.finish()).await??;
-        match depot.keep_patch(&app, pair, spool, trees, Worth::smaller_than(instead), now).await? {
-            Kept::There(..) => Ok(()),
+        match depot.keep_patch(&app, pair, spool, trees, Worth::handed_in(instead), now).await? {
+            Kept::There(..) | Kept::Removed => Ok(()),
             Kept::NotSmaller(..) => Err(not_smaller),
         }
     }

@@ -10,7 +10,7 @@ use updraft_core::tree::{Tree, codec, patch};
 
 use super::ear::Tally;
 use super::upload::{Kept, Worth};
-use super::{Depot, Entry, Pair, queue};
+use super::{Depot, Entry, Outlook, Pair, StoredTree};
 use crate::depot::{Error, blocking};
 use crate::maker::Workshop;
 use crate::store::{Lent, SpoolWriter};
@@ -49,6 +49,30 @@ impl Work {
     }
 }
 
+/// Two trees, and what they weigh in bytes.
+struct Weighed {
+    old: Tree,
+    new: Tree,
+    /// All old files, and the document.
+    old_len: u64,
+    /// The new files that the old tree lacks, and the document.
+    new_len: u64,
+    instead: u64,
+}
+
+impl Weighed {
+    fn of(from: StoredTree, to: StoredTree) -> Self {
+        let lens = |tree: &Tree, files: Vec<updraft_core::tree::File<'_>>| {
+            let document = codec::encode(tree).len() as u64;
+            files.iter().fold(document, |sum, file| sum.saturating_add(file.size))
+        };
+        let old_len = lens(&from.tree, patch::contents(&from.tree));
+        let new_len = lens(&to.tree, patch::lacking(&from.tree, &to.tree));
+        let instead = to.instead_of_patch(&from.tree);
+        Self { old: from.tree, new: to.tree, old_len, new_len, instead }
+    }
+}
+
 impl Depot {
     /// Makes everything ready for a patch whose turn has come. Nobody else makes it until [`Self::finish_patch`].
     pub(crate) async fn prepare_patch(
@@ -57,24 +81,29 @@ impl Depot {
         pair: Pair,
         workshop: &dyn Workshop,
     ) -> Result<Prepared, Error> {
-        let (from, to) = (self.stored_tree(app, pair.from).await?, self.stored_tree(app, pair.to).await?);
-        let lens = |tree: &Tree, files: Vec<updraft_core::tree::File<'_>>| {
-            let document = codec::encode(tree).len() as u64;
-            files.iter().fold(document, |sum, file| sum.saturating_add(file.size))
+        let from = match self.stored_tree(app, pair.from).await {
+            // A device asked for it, and since then the collector has taken what it would be made from.
+            Err(Error::NotFound(reason)) => return self.skip_patch(app, pair, reason).await,
+            from => from?,
         };
-        let old_len = lens(&from.tree, patch::contents(&from.tree));
-        let new_len = lens(&to.tree, patch::lacking(&from.tree, &to.tree));
-        if let Some(reason) = workshop.refuses(old_len, new_len) {
-            let slot = self.slot(app)?;
-            self.with_book(&slot, |book| book.skipped.insert(pair, reason.clone())).await?;
-            Tally::add(&slot.tally.skipped, 1);
-            return Ok(Prepared::Skipped(reason));
+        let to = self.stored_tree(app, pair.to).await?;
+        let weighed = blocking(move || Weighed::of(from, to)).await?;
+        if let Some(reason) = workshop.refuses(weighed.old_len, weighed.new_len) {
+            return self.skip_patch(app, pair, reason).await;
         }
-        let lent = self.inner.store.lend(needed(app, pair, &from.tree, &to.tree), COPIED_LEN_MAX).await?;
+        let Weighed { old, new, instead, .. } = weighed;
+        let lent = self.inner.store.lend(needed(app, pair, &old, &new), COPIED_LEN_MAX).await?;
         let store = self.inner.store.clone();
         let spool = blocking(move || store.spool()).await??;
-        let instead = to.instead_of_patch(&from.tree);
-        Ok(Prepared::Ready(Work { app: app.clone(), pair, lent, spool, old: from.tree, new: to.tree, instead }))
+        Ok(Prepared::Ready(Work { app: app.clone(), pair, lent, spool, old, new, instead }))
+    }
+
+    /// A pair is left out while this server runs as it does.
+    async fn skip_patch(&self, app: &AppName, pair: Pair, reason: String) -> Result<Prepared, Error> {
+        let slot = self.slot(app)?;
+        self.with_book(&slot, |book| book.skipped.insert(pair, reason.clone())).await?;
+        Tally::add(&slot.tally.skipped, 1);
+        Ok(Prepared::Skipped(reason))
     }
 
     /// The making of `pair` begins: nobody else begins it, and if the server does not live to see its end, it counts as a try.
@@ -113,8 +142,8 @@ impl Depot {
         let spool = blocking(move || spool.finish_lent()).await??;
         let slot = self.slot(&app)?;
         let (live, releases_max) = (super::live(&*slot.live()?), self.inner.options.patch_releases);
-        let is_asked = self.look_at_book(&slot, |book| queue::is_asked(book, &live, releases_max, &pair)).await?;
-        let worth = if is_asked { Worth::much_smaller_than(instead) } else { Worth::smaller_than(instead) };
+        let is_asked = self.look_at_book(&slot, |book| Outlook::new(book, &live, releases_max, now).is_asked(&pair));
+        let worth = if is_asked.await? { Worth::asked_for(instead) } else { Worth::due(instead) };
         self.keep_patch(&app, pair, spool, (old, new), worth, now).await
     }
 
