@@ -61,8 +61,8 @@ impl Level {
 /// A server at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
-    /// Whether devices can be sent here. What a person has not signed in time makes nobody unready: another server would
-    /// have no more than this one.
+    /// Whether devices can be sent here: any app is ready, or there is none. What a person has not signed in time makes nobody
+    /// unready: another server would have no more than this one.
     pub ready: bool,
     /// The most pressing level of all that follows.
     pub level: Level,
@@ -178,14 +178,17 @@ pub enum Matter {
 impl Health {
     /// The health of these apps, with what was found of them.
     pub fn new(at: Timestamp, apps: Vec<AppHealth>, findings: Vec<Finding>) -> Self {
-        let mut health = Self { ready: apps.iter().all(|app| app.ready), level: Level::Ok, at, apps, findings };
+        // Other servers of the same store would have the same trouble with an app: those that are well go on.
+        let ready = apps.is_empty() || apps.iter().any(|app| app.ready);
+        let mut health = Self { ready, level: Level::Ok, at, apps, findings };
         health.settle();
         health
     }
 
-    /// One more thing was found, because of which no device should be sent here.
+    /// One more thing was found, because of which no device of its app should be sent here.
     pub fn add_obstacle(&mut self, finding: Finding) {
-        self.ready = false;
+        self.apps.iter_mut().filter(|app| Some(&app.app) == finding.app.as_ref()).for_each(|app| app.ready = false);
+        self.ready = self.apps.iter().any(|app| app.ready);
         self.findings.push(finding);
         self.settle();
     }

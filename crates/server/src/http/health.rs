@@ -17,8 +17,8 @@ pub(super) async fn live() -> &'static str {
     "ok\n"
 }
 
-/// `GET /readyz`: devices can be sent here. Every app can be read, the folder's release is out, and what the server signs
-/// is fresh. What a person has to do in time is said, and makes nobody unready. This answers anybody.
+/// `GET /readyz`: devices can be sent here. Some app can be read, its release is out if it is a folder's, and what the server
+/// signs of it is fresh. What a person has to do in time is said, and makes nobody unready. This answers anybody.
 pub(super) async fn ready(State(shared): State<Shared>) -> Result<Response, Error> {
     let health = examine(&shared).await.for_anybody();
     if health.ready { Ok(fresh(health)) } else { Err(Error::unwell(health)) }

@@ -106,6 +106,29 @@ async fn a_folder_that_is_not_published_is_no_app_that_is_well() {
     assert_eq!(health(&scene.get("/readyz").await).level, Level::Ok);
 }
 
+/// One app that could not be read once kept devices of all others away.
+#[tokio::test]
+async fn the_server_is_ready_as_long_as_it_serves_any_app() {
+    let store = Store::memory();
+    let depot = over(store.clone()).await;
+    Publisher::new(depot).await;
+    store.put(&Key::parse("apps/other/head").unwrap(), "no head".into()).await.unwrap();
+    let depot = over(store).await;
+    let scene = Scene::over(depot.clone(), Access::default(), None);
+    let answer = scene.get("/readyz").await;
+    let told = health(&answer);
+    assert_eq!((answer.status.as_u16(), told.ready, told.level), (200, true, Level::Broken));
+    let metrics = scene.get("/metrics").await.text().to_owned();
+    for line in ["updraft_ready 1\n", "updraft_app_ready{app=\"demo\"} 1\n", "updraft_app_ready{app=\"other\"} 0\n"] {
+        assert!(metrics.contains(line), "{line}");
+    }
+    // Nothing of the folder is out, and that is the only app that could be served.
+    let scene = Scene::over(depot.clone(), Access::default(), Some(Seed::new(demo(), depot, None)));
+    let answer = scene.get("/readyz").await;
+    let told = health(&answer);
+    assert_eq!((answer.status.as_u16(), told.ready, told.apps[0].ready), (503, false, false));
+}
+
 /// A page as a monitor reads it: by metric, what kind it is and the value of each set of labels.
 type Metrics = BTreeMap<String, (String, BTreeMap<BTreeMap<String, String>, f64>)>;
 
