@@ -143,7 +143,7 @@ impl Remote for InProcess {
     }
 
     fn patches(&self, app: &AppName) -> Result<Patches, RemoteError> {
-        self.runtime.block_on(self.depot.patches(app)).map_err(refused)
+        self.runtime.block_on(self.depot.patches(app, Timestamp::now())).map_err(refused)
     }
 
     fn put_patch(&self, app: &AppName, from: Digest, to: Digest, patch: &[u8]) -> Result<(), RemoteError> {
