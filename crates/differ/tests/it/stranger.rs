@@ -88,3 +88,17 @@ fn a_damaged_patch_is_refused_or_makes_what_it_says() {
     let counts: Vec<u32> = counts.split_whitespace().map(|count| count.parse().unwrap()).collect();
     assert!(counts[0] > 500 && counts[1] > 20, "most are refused, not all, and some were tried: {counts:?}");
 }
+
+/// The rows of 16 letters of the tables that tell what follows an x86-64 opcode.
+fn rows_of_opcodes(text: &str) -> Vec<&str> {
+    let is_row = |word: &&str| word.len() == 16 && word.chars().all(|c| ".bwezvajmnopqr".contains(c));
+    text.split([' ', '\n', '"']).filter(is_row).collect()
+}
+
+#[test]
+fn the_document_has_the_opcodes_that_the_decoder_has() {
+    let document = fs::read_to_string(dir().join("../../docs/format.md")).unwrap();
+    let decoder = fs::read_to_string(dir().join("stranger/x86.py")).unwrap();
+    let rows = rows_of_opcodes(&document);
+    assert_eq!((rows.len(), rows), (32, rows_of_opcodes(&decoder)));
+}
