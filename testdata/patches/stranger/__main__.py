@@ -17,6 +17,8 @@ does not see bytes that are left over behind the end of an LZMA stream, because 
 import sys
 from pathlib import Path
 
+sys.dont_write_bytecode = True  # Nothing is left beside the golden files.
+
 from patch import apply
 from wire import Refused, check
 
