@@ -1,5 +1,6 @@
 """Containers: their parameters; and archives become images, and images archives."""
 
+import zlib
 from collections import namedtuple
 
 import gzips
@@ -37,7 +38,7 @@ def unpack(data, parameters, length):
 
 def pack(image, parameters, length):
     """The container of this length that an image becomes."""
-    check(is_stock(), "this Python has another zlib than stock zlib, so it cannot pack containers")
+    check(is_stock(), f"the zlib of this Python, {zlib.ZLIB_RUNTIME_VERSION}, packs otherwise than stock zlib: use another Python")
     reader = Reader(image, "an image")
     check(reader.byte() == parameters.kind, "an image is of another kind")
     data = (zips if parameters.kind == ZIP else gzips).pack(reader, parameters.rows, length)
