@@ -83,7 +83,10 @@ fn pin(args: &args::Pin) -> anyhow::Result<Pin> {
 }
 
 /// The certificate authority in a file that a person named, or the public ones. (A file of that name is `./public`.)
-fn authority(path: Option<&Path>) -> anyhow::Result<Option<Vouching>> {
+///
+/// # Errors
+/// When the file cannot be read, or has something else in it.
+pub fn authority(path: Option<&Path>) -> anyhow::Result<Option<Vouching>> {
     let Some(path) = path else { return Ok(None) };
     if path == Path::new("public") {
         return Ok(Some(Vouching::Public));

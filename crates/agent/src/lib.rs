@@ -13,6 +13,7 @@ mod watch;
 use updraft_client::error::{Class, Error};
 
 use args::Command;
+pub use commands::authority;
 use ui::{Exit, printable, warn};
 
 /// Does what the command line says and tells how it ended.
@@ -39,7 +40,7 @@ fn tell_error(error: &anyhow::Error) -> Exit {
 
 /// An error and what caused it, each said once: many errors of the library say their cause themselves. Part of the text
 /// may come from a server or a file name.
-fn text_of(error: &anyhow::Error) -> String {
+pub fn text_of(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain().map(ToString::to_string) {
         if text.is_empty() {

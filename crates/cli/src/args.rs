@@ -110,6 +110,9 @@ pub(crate) struct Server {
     /// Send the token over plain HTTP beyond this machine, for anybody on the way to read
     #[arg(long)]
     pub(crate) allow_http: bool,
+    /// Trust this certificate authority (a file in PEM), and no other, for HTTPS [env: UPDRAFT_CA]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
 }
 
 /// Where the publisher's keys are.

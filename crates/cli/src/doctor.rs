@@ -38,7 +38,7 @@ pub(crate) fn run(args: &Doctor) -> anyhow::Result<Exit> {
     match place(args)? {
         Place::Server(url) => {
             let token = secrets::token(args.server.token.as_deref(), args.server.token_file.as_deref())?;
-            if let Some((http, health)) = ask(&url, token, args.server.allow_http, &mut report)? {
+            if let Some((http, health)) = ask(&url, token, remote::options(&args.server)?, &mut report)? {
                 tell_apps(&http, health, args, &mut report);
             }
         }
@@ -89,7 +89,7 @@ fn at_home(data: &Path, args: &Doctor, report: &mut Report) -> anyhow::Result<()
         Ok(store) => store,
         Err(error) if error.kind() == store::Kind::InUse => {
             let found = match address(data) {
-                Some(url) => ask(&url, disk::token(data), false, report)?,
+                Some(url) => ask(&url, disk::token(data), Options::default(), report)?,
                 None => {
                     report.unreachable = true;
                     let line = Line::new(Level::Broken, "reachable", format!("nobody says where to reach it: {error}"))
@@ -170,11 +170,11 @@ struct Version {
 fn ask(
     url: &str,
     token: Option<Secret>,
-    allow_http: bool,
+    options: Options,
     report: &mut Report,
 ) -> anyhow::Result<Option<(Http, Health)>> {
     let mut lines = Vec::new();
-    let connect = |token| Http::new(url, Options { token, allow_http, ..Options::default() });
+    let connect = |token| Http::new(url, Options { token, ..options.clone() });
     let has_token = token.is_some();
     let (http, refused) = match connect(token) {
         Ok(http) => (http, None),

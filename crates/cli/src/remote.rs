@@ -1,8 +1,9 @@
 //! The server that a command talks to, and the token that opens it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use updraft_client::fetch::authority::{Authority, Vouching};
 use updraft_core::api;
 use updraft_core::name::AppName;
 use updraft_core::release::ReleaseName;
@@ -33,7 +34,15 @@ pub(crate) fn address(server: &Server) -> anyhow::Result<String> {
 /// The server that the arguments name.
 pub(crate) fn connect(server: &Server) -> anyhow::Result<Http> {
     let token = secrets::token(server.token.as_deref(), server.token_file.as_deref())?;
-    Ok(Http::new(&address(server)?, Options { token, allow_http: server.allow_http, ..Options::default() })?)
+    Ok(Http::new(&address(server)?, Options { token, ..options(server)? })?)
+}
+
+/// How to talk to it, but for the token.
+pub(crate) fn options(server: &Server) -> anyhow::Result<Options> {
+    let file = server.ca.clone().or_else(|| secrets::environment("UPDRAFT_CA").map(PathBuf::from));
+    let vouching = updraft_agent::authority(file.as_deref())?;
+    let authority = vouching.as_ref().and_then(Vouching::own).map(Authority::der);
+    Ok(Options { allow_http: server.allow_http, authority, ..Options::default() })
 }
 
 /// What the server says of an app.

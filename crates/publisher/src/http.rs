@@ -47,13 +47,15 @@ pub struct Options {
     pub token: Option<Zeroizing<String>>,
     /// Lets the token travel over plain HTTP to another machine.
     pub allow_http: bool,
+    /// The certificates, in DER, of the authority that has to vouch for the server; none for the public ones.
+    pub authority: Option<Vec<Vec<u8>>>,
     /// The first pause before a call is tried again; each further one is four times as long.
     pub first_pause: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { token: None, allow_http: false, first_pause: Duration::from_millis(250) }
+        Self { token: None, allow_http: false, authority: None, first_pause: Duration::from_millis(250) }
     }
 }
 
@@ -83,7 +85,7 @@ impl Http {
                 return Err(Error::Token);
             }
         }
-        Ok(Self { line: Line::new(address, options.token, options.first_pause) })
+        Ok(Self { line: Line::new(address, options) })
     }
 
     /// Asks the API something: `GET` of a path below `/api/v1/`, for lists and reports.
@@ -110,6 +112,35 @@ impl Http {
     /// When the server cannot be asked, says no, or answers something else.
     pub fn look<T: DeserializeOwned>(&self, path: &str) -> Result<T, RemoteError> {
         self.line.look(&format!("api/v1/{path}"), API_BODY_LEN_MAX as u64)
+    }
+
+    /// Removes a patch, and keeps it away.
+    ///
+    /// # Errors
+    /// When the server cannot be asked, or has none and is to make none.
+    pub fn remove_patch(&self, app: &AppName, from: Digest, to: Digest) -> Result<(), RemoteError> {
+        self.tell(Method::DELETE, &format!("api/v1/apps/{app}/patches/{from}/{to}"))
+    }
+
+    /// Removes a patch, or what is remembered of why there is none, so that it is made anew.
+    ///
+    /// # Errors
+    /// When the server cannot be asked, or has none and is to make none.
+    pub fn retry_patch(&self, app: &AppName, from: Digest, to: Digest) -> Result<(), RemoteError> {
+        self.tell(Method::POST, &format!("api/v1/apps/{app}/patches/{from}/{to}/retry"))
+    }
+
+    /// A request that says everything in its path, and whose answer says nothing.
+    fn tell(&self, method: Method, path: &str) -> Result<(), RemoteError> {
+        let once = || {
+            // A `POST` has a body, if an empty one.
+            let nothing = match method {
+                Method::POST => Payload::Bytes(&[], "application/octet-stream"),
+                _ => Payload::Empty,
+            };
+            self.line.once(method.clone(), path, As::Publisher, nothing, SMALL_ANSWER_LEN_MAX)
+        };
+        self.line.retrying(once).map(drop)
     }
 
     fn api<T: DeserializeOwned>(&self, method: Method, path: &str, body: Option<&[u8]>) -> Result<T, RemoteError> {

@@ -76,6 +76,11 @@ impl Authority {
         parse_pem(self.pem.as_bytes()).map(certificate).collect()
     }
 
+    /// Its certificates, in DER: for who speaks TLS otherwise than by this library.
+    pub fn der(&self) -> Vec<Vec<u8>> {
+        self.certificates().unwrap_or_default().iter().map(|certificate| certificate.der().to_vec()).collect()
+    }
+
     /// How to speak TLS with who is vouched for by this authority.
     pub(super) fn tls(&self) -> TlsConfig {
         let certificates = self.certificates().unwrap_or_default();

@@ -11,8 +11,10 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use updraft_core::api::Problem;
 use ureq::http::{Method, Request, Response, header};
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Body, SendBody};
 
+use super::Options;
 use super::address::Address;
 use crate::keys::Zeroizing;
 use crate::remote::RemoteError;
@@ -87,7 +89,8 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub(super) fn new(address: Address, token: Option<Zeroizing<String>>, first_pause: Duration) -> Self {
+    pub(super) fn new(address: Address, options: Options) -> Self {
+        let Options { token, authority, first_pause, .. } = options;
         let mut config = Agent::config_builder()
             .http_status_as_error(false)
             .user_agent(concat!("updraft/", env!("CARGO_PKG_VERSION")))
@@ -97,6 +100,10 @@ impl Line {
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .timeout_per_read(Some(READ_TIMEOUT))
             .timeout_per_write(Some(WRITE_TIMEOUT));
+        if let Some(authority) = authority {
+            let roots = authority.iter().map(|der| Certificate::from_der(der).to_owned());
+            config = config.tls_config(TlsConfig::builder().root_certs(RootCerts::from(roots)).build());
+        }
         if address.is_loopback() {
             config = config.proxy(None);
         }
@@ -240,6 +247,14 @@ fn failure_of(what: String, error: ureq::Error) -> Failure {
         ureq::Error::HostNotFound => "there is no server of this name".to_owned(),
         other => other.to_string(),
     };
+    // The library has it as text only.
+    if reason.contains("invalid peer certificate") {
+        let remedy = match reason.contains("UnknownIssuer") {
+            true => "; if an authority of your own made that certificate, name the authority's with --ca FILE",
+            false => "",
+        };
+        return Failure::Final(RemoteError::Unreachable { what, reason: reason + remedy });
+    }
     match error {
         // Another try meets the same certificate, the same proxy and the same protocol.
         ureq::Error::Tls(_) | ureq::Error::Rustls(_) | ureq::Error::InvalidProxyUrl | ureq::Error::BadUri(_) => {

@@ -10,6 +10,7 @@ mod patches;
 mod publish;
 mod root;
 mod server;
+mod tls;
 
 use std::path::Path;
 
