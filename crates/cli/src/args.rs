@@ -33,7 +33,7 @@ pub(crate) enum Command {
     /// Look at a channel, or point it at a release
     #[command(subcommand)]
     Channel(Channel),
-    /// Make, apply or explain a patch between two files or two directories
+    /// Make, apply or explain a patch between two files or two directories; or see to those of a server
     #[command(subcommand)]
     Patch(Patch),
     /// Find what nothing needs any more; delete it when its grace is over
@@ -324,6 +324,41 @@ pub(crate) enum Patch {
         #[arg(long)]
         json: bool,
     },
+    /// List the patches of a server to the live releases of an app, and what became of each
+    List {
+        /// The app
+        #[arg(long, value_name = "NAME")]
+        app: AppName,
+        #[command(flatten)]
+        server: Server,
+        /// Answer as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take a patch off a server, and keep it away: it is not made again
+    Remove(PatchPair),
+    /// Have a server make a patch anew that is bad, removed, or given up
+    Retry(PatchPair),
+}
+
+/// Which patch of a server.
+#[derive(Debug, Args)]
+pub(crate) struct PatchPair {
+    /// The version that it is made from, or that one's tree
+    pub(crate) from: crate::patch::Side,
+    /// The version that it makes, or that one's tree
+    pub(crate) to: crate::patch::Side,
+    /// The app
+    #[arg(long, value_name = "NAME")]
+    pub(crate) app: AppName,
+    /// What the release runs on that it makes, where several have this version
+    #[arg(long, value_name = "P")]
+    pub(crate) platform: Option<Platform>,
+    #[command(flatten)]
+    pub(crate) server: Server,
+    /// Only say what would be done
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 /// A store to look after: a server's, or a data directory that no server uses just now.

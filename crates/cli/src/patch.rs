@@ -1,4 +1,4 @@
-//! `updraft patch`: a patch between two files or two directories, made, applied and explained by hand.
+//! `updraft patch`: a patch between two files or two directories, made, applied and explained by hand; and those of a server.
 //!
 //! Between directories it is the patch that a server would make of two releases: unchanged and moved files cost nothing.
 //! Between files it is the same thing with one base and one output.
@@ -7,6 +7,7 @@ mod apply;
 mod bases;
 mod explain;
 mod make;
+mod served;
 mod side;
 mod spool;
 
@@ -17,12 +18,17 @@ use anyhow::{Context, bail};
 use updraft_agent::ui::Exit;
 
 use crate::args::Patch;
+pub(crate) use served::Side;
+use served::Then;
 
 pub(crate) fn run(command: &Patch) -> anyhow::Result<Exit> {
     match command {
         Patch::Make { old, new, output, json } => make::run(old, new, output, *json),
         Patch::Apply { old, patch, output } => apply::run(old, patch, output),
         Patch::Explain { patch, json } => explain::run(patch, *json),
+        Patch::List { app, server, json } => served::list(app, server, *json),
+        Patch::Remove(pair) => served::take_away(pair, Then::StaysAway),
+        Patch::Retry(pair) => served::take_away(pair, Then::IsMadeAnew),
     }
 }
 

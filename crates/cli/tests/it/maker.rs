@@ -107,6 +107,41 @@ fn a_patch_is_made_by_itself_and_makes_the_new_release() {
 }
 
 #[test]
+fn a_patch_is_taken_away_and_made_anew_by_hand() {
+    let temp = tempfile::tempdir().unwrap();
+    let home = temp.path().canonicalize().unwrap();
+    let server = server(&home, &[]);
+    let path = publish_two(&server, &home, 200_000);
+    wait_for(&server, &path);
+    let trees: Vec<&str> = path.split('/').skip(3).collect();
+    let patch = |words: &[&str]| run(server.publisher().arg("patch").args(words).args(["--app", "demo"]));
+    let listed = || patch(&["list"]).ok().out;
+    assert!(listed().starts_with("to 1.1.0 from 1.0.0: ") && listed().contains("less"), "{}", listed());
+    let all = patch(&["list", "--json"]).ok().json();
+    assert_eq!((&all[0]["from"], &all[0]["state"]), (&trees[0].into(), &"made".into()));
+
+    let said = patch(&["remove", "1.0.0", "1.1.0", "--dry-run"]).ok().out;
+    assert_eq!(said, "patch to 1.1.0 from 1.0.0: it would be removed\n");
+    wait_for(&server, &path);
+    for sides in [["1.0.0", "1.1.0"], [trees[0], trees[1]]] {
+        patch(&["remove", sides[0], sides[1], "--platform", "any"]).ok();
+        assert_eq!(get(&format!("{}/{path}", server.url)).unwrap().status, 404);
+        assert!(listed().contains(": removed, "), "{}", listed());
+    }
+    patch(&["retry", "1.0.0", trees[1]]).ok();
+    wait_for(&server, &path);
+
+    for (sides, says) in [(["1.1.0", "1.0.0"], "no such patch of demo"), (["1.0.0", "9.9.9"], "no such patch of demo")]
+    {
+        let said = patch(&["remove", sides[0], sides[1]]);
+        assert_eq!(said.code, 1);
+        assert!(said.err.contains(says), "{}", said.err);
+    }
+    assert_eq!(patch(&["remove", "1.0.0", "!"]).code, 2);
+    server.stop();
+}
+
+#[test]
 fn a_folder_gets_patches_as_well() {
     let temp = tempfile::tempdir().unwrap();
     let home = temp.path().canonicalize().unwrap();
