@@ -45,7 +45,7 @@ impl Workbench {
     pub(crate) fn new(config: &config::Patches) -> std::io::Result<Self> {
         let this = PathBuf::from("/proc/self/exe");
         let program = if this.exists() { this } else { std::env::current_exe()? };
-        let memory = config.memory.unwrap_or_else(memory::default_max);
+        let memory = config.memory.unwrap_or_else(|| memory::default_max(config.jobs));
         Ok(Self { program, memory, timeout: config.timeout })
     }
 

@@ -6,9 +6,18 @@ use std::path::{Component, Path, PathBuf};
 /// More is not taken by a child without being told, nor where it is not known what there is.
 const MAX: u64 = 4 << 30;
 
-/// How much a child may take.
-pub(super) fn default_max() -> u64 {
-    half_of_all().min(MAX)
+/// What a default is a multiple of: what a machine says of its memory is a little different at each start, and a pair that was
+/// given up is tried again when its limits are others.
+const STEP: u64 = 64 << 20;
+
+/// How much a child may take of which `jobs` work at a time.
+pub(super) fn default_max(jobs: usize) -> u64 {
+    share(half_of_all(), jobs)
+}
+
+fn share(all: u64, jobs: usize) -> u64 {
+    let share = (all / jobs.max(1) as u64).min(MAX);
+    share - share % STEP
 }
 
 /// Half of what the machine has, or the container or the unit that this runs in.
@@ -53,6 +62,14 @@ mod tests {
         for odd in ["0::/\n", "0::/../../x\n", ""] {
             assert_eq!(groups(odd), [Path::new("/sys/fs/cgroup")], "{odd}");
         }
+    }
+
+    #[test]
+    fn all_jobs_together_take_no_more_than_one() {
+        assert_eq!(share(8 << 30, 0), 4 << 30);
+        assert_eq!(share(8 << 30, 1), 4 << 30);
+        assert_eq!(share(8 << 30, 4), 2 << 30);
+        assert_eq!(share((2 << 30) + 12_345_678, 1), 2 << 30, "also after the next start");
     }
 
     #[test]
