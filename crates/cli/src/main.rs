@@ -21,7 +21,7 @@ mod workshop;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use updraft_agent::ui::{Exit, printable, warn};
+use updraft_agent::ui::{Exit, warn};
 use updraft_core::trust;
 use updraft_publisher::{RemoteError, base, create, publish, root};
 
@@ -49,8 +49,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(exit) => exit.into(),
         Err(error) => {
-            // A proposal, a key file or a server may have words in it.
-            warn(format_args!("error: {}", printable(&format!("{error:#}"))));
+            warn(format_args!("error: {}", updraft_agent::text_of(&error)));
             exit_of(&error).into()
         }
     }

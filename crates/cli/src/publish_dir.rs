@@ -4,7 +4,7 @@ use anyhow::Context;
 use indicatif::ProgressBar;
 use jiff::Timestamp;
 use serde_json::json;
-use updraft_agent::ui::{Exit, bar, printable, saving, say, say_json, size, warn};
+use updraft_agent::ui::{Exit, bar, count, printable, saving, say, say_json, size, warn};
 use updraft_core::release::{Notes, ReleaseName};
 use updraft_core::tree::Tree;
 use updraft_files::Dir;
@@ -145,22 +145,23 @@ fn tell(args: &Publish, plan: &Plan, sent: Option<(u64, u64)>, patched: Option<&
     }
     let release = format!("{} of {}", plan.release, args.app);
     let on = plan.promote.as_ref().map_or(String::new(), |channel| format!(" on channel {channel}"));
+    let content = format!("{}, {}", count(plan.files, "file"), size(plan.bytes));
     match (&plan.step, sent) {
         (Step::Nothing, _) => say(format_args!("{release} is published already, with this very content")),
         (Step::Promote(_), Some(_)) => say(format_args!("{release} was published already, and is{on} now")),
         (Step::Promote(_), None) => say(format_args!("{release} is published already, and would be{on}")),
         (Step::Publish, None) => {
-            let lacking = format!("{} files of {}", plan.missing.len(), size(plan.missing_bytes()));
-            say(format_args!("{release} would be published{on}: {} files, {}", plan.files, size(plan.bytes)));
+            let lacking = format!("{} of {}", count(plan.missing.len() as u64, "file"), size(plan.missing_bytes()));
+            say(format_args!("{release} would be published{on}: {content}"));
             say(format_args!("the server lacks {lacking}, before compression"));
         }
         (Step::Publish, Some((blobs, bytes))) => {
-            say(format_args!("published {release}{on}: {} files, {}", plan.files, size(plan.bytes)));
-            say(format_args!("uploaded {blobs} files, {}", size(bytes)));
+            say(format_args!("published {release}{on}: {content}"));
+            say(format_args!("uploaded {}, {}", count(blobs, "file"), size(bytes)));
         }
     }
     if let (Step::Nothing | Step::Promote(_), Some((blobs @ 1.., bytes))) = (&plan.step, sent) {
-        say(format_args!("the server had lost some of it: sent {blobs} files again, {}", size(bytes)));
+        say(format_args!("the server had lost some of it: sent {} again, {}", count(blobs, "file"), size(bytes)));
     }
     for release in &plan.dropped {
         say(format_args!("no longer live: {release}"));
