@@ -10,6 +10,7 @@ use updraft_delta::limits::container_image_len_max;
 use crate::container::{self, Unpacked as Container};
 use crate::exe::{self, Exe};
 use crate::matcher::Costs;
+use crate::relevant::plausible;
 
 /// The costs that were best for executables, for those with instructions of four bytes, and for text, of those that were measured.
 const NATIVE: Costs = Costs { instruction: 5, distance: 14, mismatch: 16 };
@@ -77,11 +78,13 @@ impl Unpacked {
         self.of.iter().flatten().count() == self.looked_like
     }
 
-    /// The files of both sides; old containers are unpacked where new ones of their kind are, and there is room.
+    /// The files of both sides, of the old ones those that may have something in common with new ones. Old containers are unpacked
+    /// where new ones of their kind are, and there is room.
     pub(crate) fn files<'a>(self, old: &[&'a [u8]], new: &[&'a [u8]], room: usize) -> (Vec<File<'a>>, Vec<File<'a>>) {
         let mut room = Room::new(room);
         let news: Vec<&Container> = self.of.iter().flatten().collect();
-        let old = old.iter().enumerate().map(|(number, bytes)| {
+        let plausible = plausible(old, new);
+        let old = old.iter().enumerate().filter(|(number, _)| plausible[*number]).map(|(number, bytes)| {
             let kind = container::kind(bytes).filter(|kind| news.iter().any(|new| new.params.kind() == *kind));
             let unpacked = kind.and_then(|_| room.unpack(bytes, |max| container::as_base(bytes, &news, max)));
             File::new(number, bytes, unpacked)

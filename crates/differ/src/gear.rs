@@ -1,11 +1,36 @@
 //! Places that are found again: about one in so many is taken, by what the 64 bytes before it are, so that the same bytes are sampled
 //! alike wherever they lie (a gear hash: Xia and others, Ddelta, 2014).
 
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
 /// How many bytes tell whether the place behind them is taken.
 pub(crate) const SEEN: usize = 64;
 
 /// Least bits of a hash that must be zero: one place in 64 is taken.
 pub(crate) const BITS_MIN: u32 = 6;
+
+/// A map from what is in front of places that are taken. Their hashes are as good as random, so they are not hashed again.
+pub(crate) type Samples<T> = HashMap<u64, T, BuildHasherDefault<AsItIs>>;
+
+/// What a [`Samples`] hashes with: the lower bits of a place that is taken are as good as any.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        // The map looks at the upper bits, too, and those are zero.
+        self.0 ^ self.0 << 32
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0 << 8 | u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
 
 /// A reader of bytes that looks for places to take.
 #[derive(Debug, Clone)]

@@ -26,8 +26,8 @@ pub(crate) fn made(old: &[&[u8]], new: &[&[u8]], options: &Options) -> Made {
 }
 
 fn tried((mut olds, news): (Vec<File<'_>>, Vec<File<'_>>), options: &Options) -> Made {
-    let old_count = olds.len();
     keep_relevant(&mut olds, &news);
+    let old_count = olds.last().map_or(0, |old| old.number + 1);
     let outputs = compared(&olds, &news);
     let known = |number: usize| olds.binary_search_by_key(&number, |old| old.number).ok().map(|n| &olds[n]);
     let bases = Bases::of(&outputs, old_count, |number| known(number).map_or(0, |old| old.image().len()));
