@@ -16,6 +16,7 @@ use updraft_publisher::publish::{Options, Outcome, Patched, Plan, Publisher, Ste
 use updraft_publisher::{Phase, Progress};
 
 use crate::args::Publish;
+use crate::release::tree_name;
 use crate::workshop::memory_max;
 use crate::{remote, secrets};
 
@@ -98,7 +99,7 @@ fn read(args: &Publish, dir: &Dir, watcher: &Watcher) -> anyhow::Result<Tree> {
 /// What became of the patches.
 fn tell_patches(patched: &[Patched]) {
     for Patched { from, release, outcome } in patched {
-        let from = release.as_ref().map_or_else(|| format!("tree {from}"), ToString::to_string);
+        let from = tree_name(*from, release.as_ref());
         match outcome {
             Outcome::Sent { bytes, instead } => say(format_args!("patch from {from}: {}", saving(*bytes, *instead))),
             Outcome::LeftOut(reason) => say(format_args!("no patch from {from}: {}", printable(reason))),

@@ -3,7 +3,9 @@
 use updraft_agent::ui::{Exit, count, printable, saving, say, say_json, size};
 use updraft_core::Timestamp;
 use updraft_core::api::{Patch, PatchState, Release as Live, Standing};
+use updraft_core::digest::Digest;
 use updraft_core::release::ReleaseName;
+use updraft_core::tree::patch::nothing;
 use updraft_publisher::publish::{Options, Publisher};
 use updraft_publisher::{Remote, RemoteError, Silent};
 
@@ -89,7 +91,16 @@ fn patch_line(patch: &Patch) -> String {
 
 /// What a patch is made from, as it is called.
 pub(crate) fn source(patch: &Patch) -> String {
-    patch.from_release.as_ref().map_or_else(|| format!("tree {}", patch.from), ToString::to_string)
+    tree_name(patch.from, patch.from_release.as_ref())
+}
+
+/// A tree as it is called: by a release that has it, if it is known.
+pub(crate) fn tree_name(tree: Digest, release: Option<&ReleaseName>) -> String {
+    match release {
+        Some(release) => release.to_string(),
+        None if tree == nothing() => "nothing, the bundle".to_owned(),
+        None => format!("tree {tree}"),
+    }
 }
 
 /// What became of a patch.

@@ -181,7 +181,13 @@ mod tests {
 
     #[test]
     fn a_pair_that_will_not_fit_is_not_begun() {
-        let limits = config::Patches { releases: 5, jobs: 1, memory: Some(1 << 30), timeout: Duration::from_secs(1) };
+        let limits = config::Patches {
+            releases: 5,
+            bundles: true,
+            jobs: 1,
+            memory: Some(1 << 30),
+            timeout: Duration::from_secs(1),
+        };
         let bench = Workbench::new(&limits).unwrap();
         assert_eq!(bench.refuses(50 << 20, 50 << 20), None);
         assert!(bench.refuses(90 << 20, 1).unwrap().contains("patch_memory allows"));

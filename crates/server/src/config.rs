@@ -55,6 +55,8 @@ pub struct Config {
 pub struct Patches {
     /// From how many of the last releases a new one gets patches.
     pub releases: usize,
+    /// Whether what newcomers get has a bundle.
+    pub bundles: bool,
     /// How many are made at a time; 0 for none at all.
     pub jobs: usize,
     /// How much memory making one may take, in bytes; none for what the machine allows.
@@ -119,6 +121,7 @@ impl Config {
             timestamp_life_secs: self.timestamp_lifetime.as_secs() as i64,
             gc_grace_secs: self.gc_grace.as_secs() as i64,
             patch_releases: self.patches.releases,
+            patch_bundles: self.patches.bundles,
             ..depot::Options::default()
         }
     }
@@ -162,6 +165,7 @@ fn patches(layers: &Layers) -> Result<Patches, Error> {
     }
     Ok(Patches {
         releases: number(Key::PatchReleases, 5, PATCH_RELEASES_MAX)?,
+        bundles: !layers.has(Key::PatchBundles) || layers.switch(Key::PatchBundles)?,
         jobs: number(Key::PatchJobs, 1, 64)?,
         memory,
         timeout: span(layers, Key::PatchTimeout, HOUR, Duration::from_secs(1)..=7 * DAY)?,
@@ -264,7 +268,8 @@ mod tests {
         assert_eq!(config.depot_options().timestamp_life_secs, 86_400);
         assert_eq!(config.depot_options().gc_grace_secs, 7 * 86_400);
         assert_eq!((config.patches.releases, config.patches.jobs, config.patches.memory), (5, 1, None));
-        assert_eq!(config.depot_options().patch_releases, 5);
+        let options = config.depot_options();
+        assert_eq!((options.patch_releases, options.patch_bundles), (5, true));
     }
 
     #[test]
@@ -389,10 +394,11 @@ mod tests {
 
     #[test]
     fn patches_are_made_as_it_is_set() {
-        let file = "patch_releases = 2\npatch_jobs = 0\npatch_memory = '3 GiB'\npatch_timeout = '90m'";
+        let file =
+            "patch_releases = 2\npatch_bundles = false\npatch_jobs = 0\npatch_memory = '3 GiB'\npatch_timeout = '90m'";
         let patches = with_file(file, &[], &[]).unwrap().patches;
         let timeout = Duration::from_secs(5_400);
-        assert_eq!(patches, Patches { releases: 2, jobs: 0, memory: Some(3 << 30), timeout });
+        assert_eq!(patches, Patches { releases: 2, bundles: false, jobs: 0, memory: Some(3 << 30), timeout });
     }
 
     #[test]

@@ -66,12 +66,20 @@ pub struct Options {
     /// From how many of the last releases there is to be a patch to a new one; so many stay in the store. 0 by default: that
     /// is for whoever has patches made.
     pub patch_releases: usize,
+    /// Whether there is to be a bundle of what newcomers get. No by default, as above.
+    pub patch_bundles: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
         const DAY: i64 = 24 * 60 * 60;
-        Self { timestamp_life_secs: DAY, online_life_secs: 90 * DAY, gc_grace_secs: 7 * DAY, patch_releases: 0 }
+        Self {
+            timestamp_life_secs: DAY,
+            online_life_secs: 90 * DAY,
+            gc_grace_secs: 7 * DAY,
+            patch_releases: 0,
+            patch_bundles: false,
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use updraft_core::digest::Digest;
 use updraft_core::layout::{self, Key};
 use updraft_core::limits::TREE_LEN_MAX;
 use updraft_core::name::AppName;
+use updraft_core::tree::patch::nothing;
 use updraft_core::tree::stored::{Encoding, unpack_by_digest};
 use updraft_core::tree::{self, Tree};
 use updraft_publisher::patch;
@@ -83,6 +84,9 @@ impl MakePatch {
     }
 
     fn tree(&self, digest: Digest) -> anyhow::Result<Tree> {
+        if digest == nothing() {
+            return Ok(Tree::default());
+        }
         let path = self.path(&layout::tree(&self.app, digest));
         let mut packed = Vec::new();
         let read = File::open(&path).and_then(|file| file.take(TREE_LEN_MAX + 1).read_to_end(&mut packed));

@@ -1,6 +1,7 @@
 //! The tools as people use them: real processes, real files, loopback.
 #![allow(missing_docs, unreachable_pub, clippy::disallowed_methods, clippy::print_stderr, clippy::unwrap_used)]
 
+mod bundle;
 mod crash;
 mod docs;
 mod doctor;

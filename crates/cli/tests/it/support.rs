@@ -80,7 +80,7 @@ impl Server {
         let log = fs::File::create(home.join("server.log")).unwrap();
         let mut command = updraft();
         // Where patches are what a test is about, it says so.
-        command.env("UPDRAFT_PATCH_JOBS", "0");
+        command.envs([("UPDRAFT_PATCH_JOBS", "0"), ("UPDRAFT_PATCH_BUNDLES", "false")]);
         command.arg("serve").args(args).args(["--listen", "127.0.0.1:0", "--data"]).arg(home.join("data"));
         let mut command = wrap(command);
         let mut child = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();

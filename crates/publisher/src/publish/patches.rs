@@ -2,7 +2,7 @@
 //!
 //! The server says from which trees; what it says is a wish and no more. The old files come from the server, and each is
 //! compared with the tree that names it; the new ones lie here. A patch that cannot be made keeps no other from being made,
-//! and nothing of the release is in doubt: it is published already.
+//! and nothing of the release is in doubt: it is published already. A bundle needs nothing old.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -16,8 +16,9 @@ use updraft_core::limits::TREE_LEN_MAX;
 use updraft_core::name::AppName;
 use updraft_core::path::RelPath;
 use updraft_core::release::ReleaseName;
+use updraft_core::tree::patch::{lacking, nothing, worth_len_max};
 use updraft_core::tree::stored::{Encoding, Hint, unpack_by_digest};
-use updraft_core::tree::{self, Tree, patch::lacking};
+use updraft_core::tree::{self, Tree};
 use updraft_files::Dir;
 
 use super::Publisher;
@@ -115,7 +116,10 @@ struct Job<'a> {
 
 impl Job<'_> {
     fn run(&self, from: Digest) -> Result<Outcome, String> {
-        let stored = self.publisher.stored(self.app, from).map_err(|e| e.to_string())?;
+        let stored = match from == nothing() {
+            true => Some((Tree::default(), Hint::new(), 0)),
+            false => self.publisher.stored(self.app, from).map_err(|e| e.to_string())?,
+        };
         let Some((old, hint, _)) = stored else { return Err(format!("tree {from} is not on the server any more")) };
         let lens = patch::lens(&old, self.new);
         if let Some(reason) = patch::too_large(lens) {
@@ -141,7 +145,7 @@ impl Job<'_> {
         }
         let made = made.map_err(|e| e.to_string())?;
         let (bytes, instead) = (made.len() as u64, self.instead(&old));
-        if bytes >= instead {
+        if bytes > worth_len_max(from, instead) {
             return Ok(Outcome::LeftOut(format!("it has {bytes} bytes, and {instead} are fetched without it")));
         }
         let sent = self.publisher.remote.put_patch(self.app, from, self.new.digest(), &made);

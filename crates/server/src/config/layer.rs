@@ -116,6 +116,7 @@ keys! {
     GcGrace = "gc_grace",
     TimestampLifetime = "timestamp_lifetime",
     PatchReleases = "patch_releases",
+    PatchBundles = "patch_bundles",
     PatchJobs = "patch_jobs",
     PatchMemory = "patch_memory",
     PatchTimeout = "patch_timeout",

@@ -2,7 +2,7 @@
 //!
 //! A patch is one more immutable object. Nobody needs it: whatever is wrong with it, a device fetches blobs instead. So
 //! what is checked here is what is cheap, and what would waste a device's time: that it is a patch, between these two trees
-//! of this app, of which the second is live, with the files that are lacking; and that it is smaller than they are. Whoever
+//! of this app, of which the second is live (the first may be nothing: then it is a bundle), with the files that are lacking; and that it is smaller than they are. Whoever
 //! made it has applied it; whoever gets it compares what comes out with signed digests.
 //!
 //! What is remembered beside the objects themselves is in a [`Book`] for each app. The way of a device's request never
@@ -24,6 +24,7 @@ use updraft_core::digest::Digest;
 use updraft_core::layout::{self, Key};
 use updraft_core::limits::TREE_LEN_MAX;
 use updraft_core::name::AppName;
+use updraft_core::release::ReleaseName;
 use updraft_core::tree::stored::{Hint, unpack_by_digest};
 use updraft_core::tree::{Tree, patch};
 
@@ -33,7 +34,7 @@ use book::{Entry, Known};
 pub(super) use check::problem;
 pub(super) use ear::Ear;
 pub use ear::Tally;
-use queue::Outlook;
+use queue::{Aims, Outlook};
 pub(crate) use upload::Kept;
 pub use upload::PatchUpload;
 pub(crate) use work::Prepared;
@@ -72,17 +73,16 @@ impl Depot {
     /// When there is no such app, or the store does not answer.
     pub async fn patches(&self, app: &AppName, now: Timestamp) -> Result<api::Patches, Error> {
         let slot = self.slot(app)?;
-        let live = live(&*slot.live()?);
-        let (releases_max, maker) = (self.inner.options.patch_releases, self.inner.patches.maker());
+        let (aims, maker) = (self.aims(&*slot.live()?), self.inner.patches.maker());
         self.with_book(&slot, |book| {
-            book.note(&live, now);
+            book.note(&aims.live, now);
             let describe = |pair: Pair| api::Patch {
                 from: pair.from,
                 from_release: book.releases.iter().find(|known| known.tree == pair.from).map(Known::name),
                 to: pair.to,
                 state: state(book, &pair, maker.as_deref()),
             };
-            let wanted = Outlook::new(book, &live, releases_max, now).wanted().into_iter();
+            let wanted = Outlook::new(book, &aims, now).wanted().into_iter();
             api::Patches { patches: wanted.map(|turn| describe(turn.pair)).collect() }
         })
         .await
@@ -116,10 +116,10 @@ impl Depot {
     ) -> Result<(), Error> {
         let slot = self.slot(app)?;
         let key = layout::patch(app, pair.from, pair.to);
-        let (live, releases_max) = (live(&*slot.live()?), self.inner.options.patch_releases);
+        let aims = self.aims(&*slot.live()?);
         let is_known = self.look_at_book(&slot, |book| {
             let is_it = |turn: &queue::Turn| turn.pair == pair;
-            book.knows(&pair) || Outlook::new(book, &live, releases_max, now).wanted().iter().any(is_it)
+            book.knows(&pair) || Outlook::new(book, &aims, now).wanted().iter().any(is_it)
         });
         if !is_known.await? && self.inner.store.stat(&key).await?.is_none() {
             return Err(Error::NotFound(format!(
@@ -222,7 +222,23 @@ impl Depot {
         }
     }
 
+    /// What patches there are to be to the releases of `view`. Newcomers get what is fully out on a channel.
+    fn aims(&self, view: &View) -> Aims {
+        let options = &self.inner.options;
+        let current = view.channels.values().flat_map(|channel| &channel.platforms).filter_map(|(platform, stream)| {
+            view.release(&ReleaseName { platform: platform.clone(), version: stream.current.clone() })
+        });
+        Aims {
+            live: view.releases.values().map(Known::of).collect(),
+            releases_max: options.patch_releases,
+            bundled: current.filter(|_| options.patch_bundles).map(|release| release.tree.digest).collect(),
+        }
+    }
+
     async fn stored_tree(&self, app: &AppName, digest: Digest) -> Result<StoredTree, Error> {
+        if digest == patch::nothing() {
+            return Ok(StoredTree { tree: Tree::default(), hint: Hint::new(), packed_len: 0 });
+        }
         let key = layout::tree(app, digest);
         let Some((packed, _)) = self.inner.store.read(&key, TREE_LEN_MAX).await? else {
             return Err(Error::NotFound(format!("app {app}: tree {digest} is not on the server")));
@@ -235,11 +251,10 @@ impl Depot {
 
     /// The patches to live releases that were given up.
     pub(super) async fn given_up_patches(&self, slot: &Slot, view: &View, now: Timestamp) -> Result<GivenUp, Error> {
-        let (live, maker) = (live(view), self.inner.patches.maker());
-        let releases_max = self.inner.options.patch_releases;
+        let (aims, maker) = (self.aims(view), self.inner.patches.maker());
         self.look_at_book(slot, |book| {
             let mut given_up = GivenUp::default();
-            for turn in Outlook::new(book, &live, releases_max, now).wanted() {
+            for turn in Outlook::new(book, &aims, now).wanted() {
                 if let api::PatchState::Failed { reason, again: None, .. } = state(book, &turn.pair, maker.as_deref()) {
                     given_up.count += 1;
                     given_up.last_reason.get_or_insert(reason);
@@ -253,8 +268,8 @@ impl Depot {
     /// What of patches the collector is to leave alone: those that it is asked about, and the trees from which the next
     /// ones are made.
     pub(super) async fn kept_patches(&self, slot: &Slot, view: &View, now: Timestamp) -> Result<Needed, Error> {
-        let releases_max = self.inner.options.patch_releases;
-        let live = view.releases.values().map(|release| release.tree.digest).collect();
+        let Aims { live, releases_max, bundled } = self.aims(view);
+        let live = live.into_iter().map(|release| release.tree).collect();
         self.look_at_book(slot, |book| {
             let sources = queue::sources(book, releases_max, now);
             let is_used = |entry: &Entry| match entry {
@@ -262,7 +277,7 @@ impl Depot {
                 _ => false,
             };
             let used = book.pairs.iter().filter(|(_, entry)| is_used(entry)).map(|(pair, _)| *pair).collect();
-            Needed { live, sources, used }
+            Needed { live, sources, bundled, used }
         })
         .await
     }
@@ -280,20 +295,20 @@ pub(super) struct GivenUp {
 pub(super) struct Needed {
     live: BTreeSet<Digest>,
     pub(super) sources: BTreeSet<Digest>,
+    bundled: BTreeSet<Digest>,
     used: BTreeSet<Pair>,
 }
 
 impl Needed {
     /// Whether the patch of `pair` stays: it leads to what is live, from what is live, or will be a base again, or was used
-    /// lately.
+    /// lately. A bundle stays while newcomers get what it makes.
     pub(super) fn has(&self, pair: &Pair) -> bool {
+        if pair.from == patch::nothing() {
+            return self.bundled.contains(&pair.to);
+        }
         let is_from_here = self.live.contains(&pair.from) || self.sources.contains(&pair.from);
         self.live.contains(&pair.to) && (is_from_here || self.used.contains(pair))
     }
-}
-
-fn live(view: &View) -> Vec<Known> {
-    view.releases.values().map(Known::of).collect()
 }
 
 fn state(book: &Book, pair: &Pair, maker: Option<&str>) -> api::PatchState {

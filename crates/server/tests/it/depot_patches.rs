@@ -7,7 +7,6 @@ use updraft_core::Timestamp;
 use updraft_core::api::{Level, Matter, PatchState};
 use updraft_core::layout;
 use updraft_server::depot::{Depot, Error, OnlineKeys, Options, Pair, Repair};
-use updraft_server::maker;
 use updraft_server::store::Store;
 use updraft_server::store::faulty::Fault;
 use updraft_testkit::{TreeFixture, clock, noise};
@@ -15,8 +14,13 @@ use updraft_testkit::{TreeFixture, clock, noise};
 use super::depot_support::*;
 use super::patches_support::*;
 
-const FIVE: Options =
-    Options { timestamp_life_secs: 86_400, online_life_secs: 7_776_000, gc_grace_secs: 604_800, patch_releases: 5 };
+const FIVE: Options = Options {
+    timestamp_life_secs: 86_400,
+    online_life_secs: 7_776_000,
+    gc_grace_secs: 604_800,
+    patch_releases: 5,
+    patch_bundles: false,
+};
 
 async fn opened(store: &Store, online: &OnlineKeys) -> Depot {
     Depot::open(store.clone(), online.clone(), FIVE, clock::now()).await.unwrap()
@@ -143,22 +147,6 @@ async fn what_is_no_such_patch_is_refused() {
     let said = hand_in(&depot, pair(&unknown, &third), &patch(&unknown, &third), clock::now()).await.unwrap_err();
     assert!(matches!(said, Error::NotFound(_)), "{said}");
     assert!(listed(&depot).await.iter().all(|patch| patch.state == PatchState::Waiting), "nothing was kept");
-}
-
-/// The maker in the background of a test; it ends with this.
-struct Making(tokio::task::JoinHandle<()>);
-
-impl Making {
-    fn of(depot: &Depot, bench: &Arc<Bench>) -> Self {
-        let (depot, bench) = (depot.clone(), Arc::clone(bench));
-        Self(tokio::spawn(maker::run(depot, bench, 1)))
-    }
-}
-
-impl Drop for Making {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 #[tokio::test]

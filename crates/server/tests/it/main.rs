@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
 mod depot_accept;
+mod depot_bundles;
 mod depot_crash;
 mod depot_fsck;
 mod depot_gc;

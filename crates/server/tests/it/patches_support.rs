@@ -12,12 +12,12 @@ use updraft_core::api::{Patch, PatchState};
 use updraft_core::digest::Digest;
 use updraft_core::layout;
 use updraft_core::release::ReleaseName;
-use updraft_core::tree::patch::{contents, lacking, mask};
+use updraft_core::tree::patch::{contents, lacking, mask, nothing};
 use updraft_core::tree::stored::{Encoding, unpack_by_digest};
 use updraft_core::tree::{Tree, codec};
 use updraft_differ::Options;
 use updraft_server::depot::{Depot, Error, Pair};
-use updraft_server::maker::{Job, Unmade, Workshop};
+use updraft_server::maker::{self, Job, Unmade, Workshop};
 use updraft_server::rescan::BoxFuture;
 use updraft_testkit::{TreeFixture, clock, noise};
 
@@ -52,6 +52,22 @@ pub(crate) async fn publish_files(
     });
     let new = signed(&view, &targets, &[release], promote, &updraft_testkit::keys::targets());
     depot.accept(&app(), &new, now).await.map(drop)
+}
+
+/// The maker in the background of a test; it ends with this.
+pub(crate) struct Making(tokio::task::JoinHandle<()>);
+
+impl Making {
+    pub(crate) fn of(depot: &Depot, bench: &Arc<Bench>) -> Self {
+        let (depot, bench) = (depot.clone(), Arc::clone(bench));
+        Self(tokio::spawn(maker::run(depot, bench, 1)))
+    }
+}
+
+impl Drop for Making {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// Publishes a large build on stable.
@@ -177,6 +193,9 @@ fn read(root: &Path, key: &layout::Key) -> Option<Vec<u8>> {
 }
 
 fn tree(job: &Job, digest: Digest) -> Tree {
+    if digest == nothing() {
+        return Tree::default();
+    }
     let packed = read(&job.root, &layout::tree(&job.app, digest)).expect("the tree was lent");
     unpack_by_digest(&packed, digest).unwrap().0
 }

@@ -141,13 +141,13 @@ impl Depot {
     /// more than a few to each release.
     async fn missed(&self, app: &AppName, pair: Pair) -> Result<(), Error> {
         let (slot, now) = (self.slot(app)?, Timestamp::now());
-        let (live, releases_max) = (super::live(&*slot.live()?), self.inner.options.patch_releases);
+        let aims = self.aims(&*slot.live()?);
         let is_made = |book: &Book| matches!(book.pairs.get(&pair), Some(Entry::Made { .. }));
         if self.look_at_book(&slot, is_made).await? {
             return self.forget_lost_patch(&slot, pair).await;
         }
         let may_ask = self.with_book(&slot, |book| {
-            let leads_on = Outlook::new(book, &live, releases_max, now).leads_on(&pair);
+            let leads_on = Outlook::new(book, &aims, now).leads_on(&pair);
             if leads_on {
                 book.came_from(pair.from, now);
             }
@@ -158,7 +158,7 @@ impl Depot {
             return Ok(());
         }
         let asked = self.with_book(&slot, |book| {
-            let there_are = Outlook::new(book, &live, releases_max, now).asked_for(pair.to);
+            let there_are = Outlook::new(book, &aims, now).asked_for(pair.to);
             there_are < ASKED_OF_TARGET_MAX && book.ask(pair)
         });
         if asked.await? {
@@ -186,11 +186,11 @@ impl Depot {
         let mut due: Vec<(Turn, AppName)> = Vec::new();
         for slot in slots {
             let Some(view) = slot.view() else { continue };
-            let (live, releases_max) = (super::live(&view), self.inner.options.patch_releases);
+            let aims = self.aims(&view);
             let noted = self.with_book(&slot, |book| {
-                book.note(&live, now);
+                book.note(&aims.live, now);
                 book.is_changed |= std::mem::take(&mut book.is_stale);
-                Outlook::new(book, &live, releases_max, now).due(&maker, now)
+                Outlook::new(book, &aims, now).due(&maker, now)
             });
             match noted.await {
                 Ok(turns) => {

@@ -1,7 +1,7 @@
 //! Which patches are to be made, and in which order. Pure.
 //!
 //! To each live release, the newest first: from the last few releases of its platform, or of any, the newest first; after
-//! all of those, from what devices asked for. A pair whose turn has come is not made twice, and one that failed waits.
+//! all of those, from what devices asked for; at last the bundles, for who has nothing yet. A pair whose turn has come is not made twice, and one that failed waits.
 //! Nothing is made from a release whose files the collector may take: which ones it leaves is decided here, too.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use updraft_core::Timestamp;
 use updraft_core::digest::Digest;
 use updraft_core::name::Platform;
+use updraft_core::tree::patch::nothing;
 
 use super::book::{Book, Entry, Known, Pair};
 use super::later;
@@ -17,30 +18,47 @@ use super::later;
 /// in seconds: 90 days.
 const IDLE_MAX_SECS: i64 = 90 * 24 * 60 * 60;
 
+/// Why there is to be a patch. What matters most comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Why {
+    /// It is from one of the last releases.
+    Due,
+    /// Devices asked for it.
+    Asked,
+    /// It is the bundle of what newcomers get.
+    Bundle,
+}
+
 /// When the turn of a pair comes. In their order, also across apps, whatever devices ask for waits for what is due anyway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Turn {
-    /// Only because devices asked for it.
-    pub(super) is_asked: bool,
+    pub(super) why: Why,
     /// Its place in the list of its app.
     pub(super) place: usize,
     pub(super) pair: Pair,
 }
 
-/// What is remembered of an app, and what is live: all that is decided here follows from it.
+/// What patches there are to be of an app, by what is live and how this server is set.
+pub(super) struct Aims {
+    pub(super) live: Vec<Known>,
+    /// From how many of the last releases a new one gets patches.
+    pub(super) releases_max: usize,
+    /// The trees that get a bundle.
+    pub(super) bundled: BTreeSet<Digest>,
+}
+
+/// What is remembered of an app, and what there is to be: all that is decided here follows from it.
 pub(super) struct Outlook<'a> {
     book: &'a Book,
-    live: &'a [Known],
-    /// From how many of the last releases a new one gets patches.
-    releases_max: usize,
+    aims: &'a Aims,
     /// The trees that patches may be made from.
     kept: BTreeSet<Digest>,
 }
 
 impl<'a> Outlook<'a> {
-    pub(super) fn new(book: &'a Book, live: &'a [Known], releases_max: usize, now: Timestamp) -> Self {
-        let kept = live.iter().map(|release| release.tree).chain(sources(book, releases_max, now)).collect();
-        Self { book, live, releases_max, kept }
+    pub(super) fn new(book: &'a Book, aims: &'a Aims, now: Timestamp) -> Self {
+        let live = aims.live.iter().map(|release| release.tree);
+        Self { book, aims, kept: live.chain(sources(book, aims.releases_max, now)).collect() }
     }
 
     /// The pairs to make now.
@@ -63,20 +81,27 @@ impl<'a> Outlook<'a> {
 
     /// Every pair that is made, will be, or was tried, in that order.
     pub(super) fn wanted(&self) -> Vec<Turn> {
-        let mut targets: Vec<&Known> = self.live.iter().collect();
+        let mut targets: Vec<&Known> = self.aims.live.iter().collect();
         targets.sort_by(|a, b| b.version.cmp(&a.version).then_with(|| a.platform.cmp(&b.platform)));
         let (mut turns, mut seen) = (Vec::new(), BTreeSet::new());
-        let mut add = |is_asked, pair| {
+        let mut add = |why, pair| {
             if seen.insert(pair) {
-                turns.push(Turn { is_asked, place: turns.len(), pair });
+                turns.push(Turn { why, place: turns.len(), pair });
             }
         };
         for target in &targets {
-            self.last(target).into_iter().for_each(|from| add(false, Pair { to: target.tree, from }));
+            self.last(target).into_iter().for_each(|from| add(Why::Due, Pair { to: target.tree, from }));
         }
         // What a device asked for stays on the list, whatever became of it.
         for target in &targets {
-            self.book.to(target.tree).for_each(|(pair, _)| add(true, *pair));
+            let asked = self.book.to(target.tree).filter(|(pair, _)| pair.from != nothing());
+            asked.for_each(|(pair, _)| add(Why::Asked, *pair));
+        }
+        for target in targets {
+            let (to, pair) = (target.tree, Pair { to: target.tree, from: nothing() });
+            if self.aims.bundled.contains(&to) || matches!(self.book.pairs.get(&pair), Some(Entry::Made { .. })) {
+                add(Why::Bundle, pair);
+            }
         }
         turns
     }
@@ -85,25 +110,28 @@ impl<'a> Outlook<'a> {
     /// live, and the first is older and of its platform or of any.
     pub(super) fn leads_on(&self, pair: &Pair) -> bool {
         self.targets(pair.to).any(|target| {
-            let mut known = self.book.releases.iter().chain(self.live);
+            let mut known = self.book.releases.iter().chain(&self.aims.live);
             known.any(|release| release.tree == pair.from && is_before(release, target))
         })
     }
 
-    /// Whether `pair` is on the list only because devices asked for it.
-    pub(super) fn is_asked(&self, pair: &Pair) -> bool {
-        !self.targets(pair.to).any(|target| self.last(target).contains(&pair.from))
+    /// Why `pair` is on the list.
+    pub(super) fn why(&self, pair: &Pair) -> Why {
+        match pair.from {
+            from if self.targets(pair.to).any(|target| self.last(target).contains(&from)) => Why::Due,
+            from if from == nothing() => Why::Bundle,
+            _ => Why::Asked,
+        }
     }
 
     /// How many patches there are to the tree `to`, or will be, because devices asked for them.
     pub(super) fn asked_for(&self, to: Digest) -> usize {
-        let last: BTreeSet<Digest> = self.targets(to).flat_map(|target| self.last(target)).collect();
         let costs = |entry: &Entry| !matches!(entry, Entry::NotSmaller { .. } | Entry::Removed);
-        self.book.to(to).filter(|(pair, entry)| costs(entry) && !last.contains(&pair.from)).count()
+        self.book.to(to).filter(|(pair, entry)| costs(entry) && self.why(pair) == Why::Asked).count()
     }
 
     fn targets(&self, to: Digest) -> impl Iterator<Item = &'a Known> {
-        self.live.iter().filter(move |target| target.tree == to)
+        self.aims.live.iter().filter(move |target| target.tree == to)
     }
 
     /// The trees of the last releases before `target` whose devices may get it, of those that are kept.
@@ -111,7 +139,7 @@ impl<'a> Outlook<'a> {
         let mut trees = Vec::new();
         for release in self.book.releases.iter().filter(|release| self.kept.contains(&release.tree)) {
             let is_new = release.tree != target.tree && !trees.contains(&release.tree);
-            if is_new && is_before(release, target) && trees.len() < self.releases_max {
+            if is_new && is_before(release, target) && trees.len() < self.aims.releases_max {
                 trees.push(release.tree);
             }
         }
@@ -156,12 +184,22 @@ mod tests {
         book.note(&live, now);
         let pair = |from: &Known, to: &Known| Pair { from: from.tree, to: to.tree };
         assert!(book.ask(pair(&a1, &a3)));
-        let outlook = |last| Outlook::new(&book, &live, last, now);
+        let bundled = BTreeSet::from([a2.tree, b2.tree]);
+        let aims = [1, 2].map(|releases_max| Aims { live: live.to_vec(), releases_max, bundled: bundled.clone() });
+        let outlook = |last: usize| Outlook::new(&book, &aims[last - 1], now);
         let turns = outlook(1).due("maker", now);
-        let expected =
-            [(false, pair(&a2, &a3)), (false, pair(&a1, &a2)), (false, pair(&b1, &b2)), (true, pair(&a1, &a3))];
-        assert_eq!(turns.iter().map(|turn| (turn.is_asked, turn.pair)).collect::<Vec<_>>(), expected);
+        let bundle = |to: &Known| Pair { from: nothing(), to: to.tree };
+        let expected = [
+            (Why::Due, pair(&a2, &a3)),
+            (Why::Due, pair(&a1, &a2)),
+            (Why::Due, pair(&b1, &b2)),
+            (Why::Asked, pair(&a1, &a3)),
+            (Why::Bundle, bundle(&a2)),
+            (Why::Bundle, bundle(&b2)),
+        ];
+        assert_eq!(turns.iter().map(|turn| (turn.why, turn.pair)).collect::<Vec<_>>(), expected);
         assert!(turns.is_sorted());
+        assert!(turns.iter().all(|turn| outlook(1).why(&turn.pair) == turn.why));
         assert_eq!([1, 2].map(|last| outlook(last).asked_for(a3.tree)), [1, 0]);
         for (from, to, leads) in [(&a1, &a3, true), (&a3, &a1, false), (&a1, &b2, false), (&a3, &a3, false)] {
             assert_eq!(outlook(1).leads_on(&pair(from, to)), leads, "{from:?} {to:?}");
@@ -189,9 +227,24 @@ mod tests {
         book.came_from(a3.tree, day(50));
         assert!(book.is_stale, "it is to be written down");
         assert_eq!(sources(&book, 2, day(139)), trees(&[&a1, &a2, &a3]), "a device came from it");
-        book.note(&[a3.clone()], day(200));
+        book.note(std::slice::from_ref(&a3), day(200));
         assert!(sources(&book, 2, day(2_000)).contains(&a3.tree), "what is live again is not idle");
         assert!(sources(&book, 2, day(289)).contains(&a2.tree), "it was live until now");
+    }
+
+    #[test]
+    fn a_bundle_takes_no_place_of_what_is_asked_for_and_is_listed_while_it_is_there() {
+        let a1 = release("linux-x86_64", "1.0.0");
+        let (mut book, now) = (Book::default(), Timestamp::UNIX_EPOCH);
+        let aims = Aims { live: vec![a1.clone()], releases_max: 1, bundled: BTreeSet::new() };
+        book.note(&aims.live, now);
+        let bundle = Pair { from: nothing(), to: a1.tree };
+        book.failed(bundle, "too little memory", "maker", now);
+        assert_eq!(Outlook::new(&book, &aims, now).wanted(), [], "nobody is to get it any more");
+        book.set(bundle, Entry::Made { bytes: 7, instead: 70, digest: None, used: now });
+        let outlook = Outlook::new(&book, &aims, now);
+        assert_eq!(outlook.wanted(), [Turn { why: Why::Bundle, place: 0, pair: bundle }]);
+        assert_eq!((outlook.asked_for(a1.tree), outlook.leads_on(&bundle)), (0, false), "nobody orders one");
     }
 
     #[test]

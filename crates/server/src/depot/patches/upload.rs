@@ -7,6 +7,7 @@ use updraft_core::Timestamp;
 use updraft_core::layout;
 use updraft_core::name::AppName;
 use updraft_core::tree::Tree;
+use updraft_core::tree::patch::worth_len_max;
 
 use super::check::{check, digest_of};
 use super::ear::Tally;
@@ -38,18 +39,18 @@ pub(super) struct Worth {
 
 impl Worth {
     /// A person hands it in, so it is wanted; it has to be smaller than what it replaces.
-    pub(super) fn handed_in(instead: u64) -> Self {
-        Self { comes_back: true, ..Self::due(instead) }
+    pub(super) fn handed_in(pair: Pair, instead: u64) -> Self {
+        Self { comes_back: true, ..Self::due(pair, instead) }
     }
 
-    /// It is due to every release, and has to be smaller than what it replaces.
-    pub(super) fn due(instead: u64) -> Self {
-        Self { instead, len_max: instead.saturating_sub(1), comes_back: false }
+    /// It is due to every release, and has to be smaller than what it replaces; a bundle by a tenth.
+    pub(super) fn due(pair: Pair, instead: u64) -> Self {
+        Self { instead, len_max: worth_len_max(pair.from, instead), comes_back: false }
     }
 
     /// Anybody can have asked for it, and it takes room: it has to save a quarter of what it replaces.
-    pub(super) fn asked_for(instead: u64) -> Self {
-        Self { len_max: instead / 4 * 3, ..Self::due(instead) }
+    pub(super) fn asked_for(pair: Pair, instead: u64) -> Self {
+        Self { len_max: instead / 4 * 3, ..Self::due(pair, instead) }
     }
 }
 
@@ -59,7 +60,7 @@ pub struct PatchUpload {
     app: AppName,
     pair: Pair,
     trees: (Tree, Tree),
-    instead: u64,
+    worth: Worth,
     spool: SpoolWriter,
 }
 
@@ -85,11 +86,11 @@ impl Depot {
         let (from, to) = (self.stored_tree(app, pair.from).await?, self.stored_tree(app, pair.to).await?);
         let store = self.inner.store.clone();
         let begun = blocking(move || {
-            let instead = to.instead_of_patch(&from.tree);
-            Ok::<_, Error>(((from.tree, to.tree), instead, store.spool()?))
+            let worth = Worth::handed_in(pair, to.instead_of_patch(&from.tree));
+            Ok::<_, Error>(((from.tree, to.tree), worth, store.spool()?))
         });
-        let (trees, instead, spool) = begun.await??;
-        Ok(PatchUpload { depot: self.clone(), app: app.clone(), pair, trees, instead, spool })
+        let (trees, worth, spool) = begun.await??;
+        Ok(PatchUpload { depot: self.clone(), app: app.clone(), pair, trees, worth, spool })
     }
 
     /// Checks a patch and stores it, if it is worth it.
@@ -160,7 +161,7 @@ impl PatchUpload {
     /// # Errors
     /// [`Error::Refused`] when it is as long as what it replaces; [`Error::Store`] when the disk is full.
     pub async fn write(&mut self, piece: Bytes) -> Result<(), Error> {
-        if self.spool.len() + piece.len() as u64 >= self.instead {
+        if self.spool.len() + piece.len() as u64 > self.worth.len_max {
             return Err(self.not_smaller());
         }
         // One piece of a request; the kernel takes it at once.
@@ -173,18 +174,19 @@ impl PatchUpload {
     /// [`Error::Refused`] when it is not the patch that it was announced to be.
     pub async fn finish(self, now: Timestamp) -> Result<(), Error> {
         let not_smaller = self.not_smaller();
-        let Self { depot, app, pair, trees, instead, spool } = self;
+        let Self { depot, app, pair, trees, worth, spool } = self;
         let spool = blocking(move || spool.finish()).await??;
-        match depot.keep_patch(&app, pair, spool, trees, Worth::handed_in(instead), now).await? {
+        match depot.keep_patch(&app, pair, spool, trees, worth, now).await? {
             Kept::There(..) | Kept::Removed => Ok(()),
             Kept::NotSmaller(..) => Err(not_smaller),
         }
     }
 
     fn not_smaller(&self) -> Error {
+        let (Pair { to, from }, Worth { instead, len_max, .. }) = (self.pair, self.worth);
+        let how = if len_max.saturating_add(1) < instead { "hardly" } else { "no" };
         Error::Refused(format!(
-            "patch from {} to {}: it is no smaller than the {} bytes that are fetched without it; leave it out",
-            self.pair.from, self.pair.to, self.instead
+            "patch from {from} to {to}: it is {how} smaller than the {instead} bytes that are fetched without it; leave it out"
         ))
     }
 }

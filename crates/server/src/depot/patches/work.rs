@@ -9,6 +9,7 @@ use updraft_core::tree::stored::Encoding;
 use updraft_core::tree::{Tree, codec, patch};
 
 use super::ear::Tally;
+use super::queue::Why;
 use super::upload::{Kept, Worth};
 use super::{Depot, Entry, Outlook, Pair, StoredTree};
 use crate::depot::{Error, blocking};
@@ -141,9 +142,11 @@ impl Depot {
         drop(lent);
         let spool = blocking(move || spool.finish_lent()).await??;
         let slot = self.slot(&app)?;
-        let (live, releases_max) = (super::live(&*slot.live()?), self.inner.options.patch_releases);
-        let is_asked = self.look_at_book(&slot, |book| Outlook::new(book, &live, releases_max, now).is_asked(&pair));
-        let worth = if is_asked.await? { Worth::asked_for(instead) } else { Worth::due(instead) };
+        let aims = self.aims(&*slot.live()?);
+        let worth = match self.look_at_book(&slot, |book| Outlook::new(book, &aims, now).why(&pair)).await? {
+            Why::Due | Why::Bundle => Worth::due(pair, instead),
+            Why::Asked => Worth::asked_for(pair, instead),
+        };
         self.keep_patch(&app, pair, spool, (old, new), worth, now).await
     }
 
@@ -176,5 +179,6 @@ fn needed(app: &AppName, pair: Pair, old: &Tree, new: &Tree) -> Vec<Key> {
     let files = patch::contents(old).into_iter().chain(patch::lacking(old, new));
     let blobs =
         files.flat_map(|file| [Encoding::Zstd, Encoding::Raw].map(|encoding| layout::blob(app, file.digest, encoding)));
-    [layout::tree(app, pair.from), layout::tree(app, pair.to)].into_iter().chain(blobs).collect()
+    let trees = [pair.from, pair.to].into_iter().filter(|tree| *tree != patch::nothing());
+    trees.map(|tree| layout::tree(app, tree)).chain(blobs).collect()
 }
