@@ -1,8 +1,9 @@
 //! Which patches are to be made, and in which order. Pure.
 //!
 //! To each live release, the newest first: from the last few releases of its platform, or of any, the newest first; after
-//! all of those, from what devices asked for; at last the bundles, for who has nothing yet. A pair whose turn has come is not made twice, and one that failed waits.
-//! Nothing is made from a release whose files the collector may take: which ones it leaves is decided here, too.
+//! all of those, from what devices asked for; at last the bundles, for who has nothing yet. A pair whose turn has come is not
+//! made twice, and one that failed waits. Nothing is made from a release whose files the collector may take: which ones it
+//! leaves is decided here, too.
 
 use std::collections::{BTreeMap, BTreeSet};
 
