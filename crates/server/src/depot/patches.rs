@@ -2,8 +2,9 @@
 //!
 //! A patch is one more immutable object. Nobody needs it: whatever is wrong with it, a device fetches blobs instead. So
 //! what is checked here is what is cheap, and what would waste a device's time: that it is a patch, between these two trees
-//! of this app, of which the second is live (the first may be nothing: then it is a bundle), with the files that are lacking; and that it is smaller than they are. Whoever
-//! made it has applied it; whoever gets it compares what comes out with signed digests.
+//! of this app, of which the second is live (the first may be nothing: then it is a bundle), with the files that are lacking;
+//! and that it is smaller than they are. Whoever made it has applied it; whoever gets it compares what comes out with signed
+//! digests.
 //!
 //! What is remembered beside the objects themselves is in a [`Book`] for each app. The way of a device's request never
 //! waits for it: what requests tell goes into a [queue](ear) that may overflow.
