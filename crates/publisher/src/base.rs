@@ -12,7 +12,7 @@ use updraft_core::head::Head;
 use updraft_core::layout;
 use updraft_core::limits::RELEASE_LEN_MAX;
 use updraft_core::name::{AppName, ChannelName};
-use updraft_core::release::{self, Release, ReleaseName};
+use updraft_core::release::{self, Release, ReleaseName, Terms};
 use updraft_core::trust::{
     self, Cache, MetadataFile, RefreshError, Role, Source, TargetFile, Targets, Trusted, refresh,
 };
@@ -153,6 +153,13 @@ impl Base {
             .targets
             .iter()
             .filter_map(|(path, file)| Some(Live { name: ReleaseName::from_target_path(path)?, file: file.clone() }))
+    }
+
+    /// Its live releases with their terms, but for those that were yanked: what a new release takes over from.
+    pub(crate) fn terms(&self) -> release::Live {
+        let is_yanked = |name: &ReleaseName| self.channels.values().any(|channel| channel.yanked(name).is_some());
+        let terms = |live: Live| Some((live.name, Terms::from_custom(live.file.custom.as_ref()).ok()?));
+        self.live().filter(|live| !is_yanked(&live.name)).filter_map(terms).collect()
     }
 
     /// The live release of this name; versions that the order holds equal are the same.

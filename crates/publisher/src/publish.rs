@@ -268,7 +268,7 @@ impl Publisher<'_> {
                     let tree_ref = tree_ref(tree, &plan, &hint, packed_len);
                     self.remote.put_tree(&wanted.app, tree_ref.digest, &packed)?;
                     let from = price::from_live(self.remote, round.base, wanted, tree, &hint, packed_len);
-                    let release = release(wanted, tree_ref, from, now);
+                    let release = release(wanted, tree_ref, from, round.base, now);
                     let document = encode(&release)?;
                     let change = add(&release, &document, wanted.channel.as_ref());
                     Some(session.submit(round, &change, vec![document], wanted.channel.as_ref())?)
@@ -308,7 +308,8 @@ fn tree_ref(tree: &Tree, plan: &Plan, hint: &Hint, packed_len: u64) -> TreeRef {
     TreeRef { digest: plan.tree, length, files: plan.files, bytes: plan.bytes, stored }
 }
 
-fn release(wanted: &Wanted, tree: TreeRef, from: Vec<FromTree>, now: Timestamp) -> Release {
+fn release(wanted: &Wanted, tree: TreeRef, from: Vec<FromTree>, base: &Base, now: Timestamp) -> Release {
+    let terms = Terms { channels: wanted.allowed.clone(), ..Terms::default() };
     Release {
         format: 1,
         app: wanted.app.clone(),
@@ -317,7 +318,7 @@ fn release(wanted: &Wanted, tree: TreeRef, from: Vec<FromTree>, now: Timestamp) 
         date: now,
         notes: wanted.notes.clone(),
         tree,
-        terms: Terms { channels: wanted.allowed.clone(), ..Terms::default() },
+        terms: terms.following(&wanted.name(), &base.terms()),
         from,
     }
 }

@@ -1,16 +1,18 @@
 //! What a publisher signs, and for how long. Pure: a base and a change in, new targets out.
 //!
 //! `targets` lists live releases only, so that a device's check costs the same after a thousand releases as after ten.
-//! Live is what a channel names (current, previous), what is pinned, and what was published and not promoted yet.
+//! Live is what a channel names (current, previous, candidate), what is pinned, what was published and not promoted yet, and
+//! the stepping stones of all these.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use updraft_core::Timestamp;
 use updraft_core::channel::{self, Channel};
-use updraft_core::name::ChannelName;
-use updraft_core::release::ReleaseName;
+use updraft_core::name::{ChannelName, Platform};
+use updraft_core::release::{ReleaseName, Terms};
 use updraft_core::signed::Envelope;
 use updraft_core::trust::{Expires, TargetFile, Targets};
+use updraft_core::version::Version;
 
 /// How long a root is good, in days: 10 years. It limits nothing that the timestamp (24 h) does not limit far better,
 /// and once it has expired no device takes anything until its owner has found the offline keys.
@@ -54,8 +56,8 @@ pub struct Next {
 
 /// What is live after `change`.
 ///
-/// A release is dropped when some channel has left it behind, no channel names it after the change, and it is not
-/// pinned; never because of its age.
+/// A release is dropped when some channel has left it behind, no channel names it after the change, it is not pinned, and
+/// no release that stays needs it as a stepping stone; never because of its age.
 ///
 /// # Errors
 /// When the channel is at the new release already, or ahead.
@@ -82,17 +84,38 @@ pub fn next(
         Change::Renew => {}
     }
     let named: BTreeSet<ReleaseName> = channels.values().flat_map(Channel::releases).collect();
-    let retired: BTreeSet<ReleaseName> = channels.into_values().flat_map(|channel| channel.retired).collect();
+    let retired: BTreeSet<&ReleaseName> = channels.values().flat_map(|channel| &channel.retired).collect();
+    let stays =
+        |name: &ReleaseName, file: &TargetFile| is_pinned(file) || named.contains(name) || !retired.contains(name);
+    let mut stones = stones(&targets, stays);
+    stones.retain(|name| channels.values().all(|channel| channel.yanked(name).is_none()));
     let mut dropped = Vec::new();
     targets.retain(|path, file| {
         let Some(name) = ReleaseName::from_target_path(path) else { return true };
-        let keep = is_pinned(file) || named.contains(&name) || !retired.contains(&name);
+        let keep = stays(&name, file) || stones.contains(&name);
         if !keep {
             dropped.push(name);
         }
         keep
     });
     Ok(Next { targets, dropped })
+}
+
+/// The stepping stones of the releases that stay. Each release lists all of its own, so there are no further ones.
+fn stones(
+    targets: &BTreeMap<String, TargetFile>,
+    stays: impl Fn(&ReleaseName, &TargetFile) -> bool,
+) -> BTreeSet<ReleaseName> {
+    let mut stones = BTreeSet::new();
+    for (path, file) in targets {
+        let Some(name) = ReleaseName::from_target_path(path).filter(|name| stays(name, file)) else { continue };
+        let terms = Terms::from_custom(file.custom.as_ref()).unwrap_or_default();
+        for platform in [name.platform, Platform::any()] {
+            let on = |version: &Version| ReleaseName { platform: platform.clone(), version: version.clone() };
+            stones.extend(terms.stepping_stones.iter().map(on));
+        }
+    }
+    stones
 }
 
 /// Whether a release is kept though no channel points at it.
@@ -254,6 +277,31 @@ mod tests {
         set_pinned(&mut plain, true);
         set_pinned(&mut plain, false);
         assert_eq!(plain, TargetFile::of(b"x"));
+    }
+
+    #[test]
+    fn a_stepping_stone_stays_as_long_as_somebody_needs_it() {
+        let stable = ChannelName::stable();
+        let stones = |stones: &[u64]| {
+            let stepping_stones = stones.iter().map(|n| release(*n).version).collect();
+            TargetFile { custom: Terms { stepping_stones, ..Terms::default() }.to_custom(), ..file(0) }
+        };
+        let live =
+            (0..5).map(|n| (release(n).target_path(), if n < 3 { stones(&[0, 1]) } else { stones(&[1]) })).collect();
+        let promote = |channel: Channel, n| channel.promote(&stable, &release(n)).unwrap();
+        let left = |channel: &Channel| {
+            let channels = BTreeMap::from([(stable.clone(), channel.clone())]);
+            next(&live, &channels, &Change::Renew).unwrap().dropped
+        };
+        // Current is 3, previous is 2: that still needs 0, and all need 1.
+        let channel = (0..4).fold(Channel::default(), promote);
+        assert_eq!(left(&channel), []);
+        let mut channel = promote(channel, 4);
+        assert_eq!(left(&channel), [release(0), release(2)]);
+        // One that was yanked goes.
+        let at = Timestamp::UNIX_EPOCH;
+        channel.yanked.push(channel::Yanked { release: release(1), at, reason: "".into() });
+        assert_eq!(left(&channel), [release(0), release(1), release(2)]);
     }
 
     #[test]

@@ -67,7 +67,7 @@ impl Terms {
     /// and since when an update is mandatory.
     ///
     /// Before it are older ones that every device of its platform and its channels may have had: a stone that only `beta` may
-    /// have is none for a release that `stable` may have, too.
+    /// have is none for a release that `stable` may have, too. A stone that is not live any more is none for anybody.
     #[must_use]
     pub fn following(mut self, name: &ReleaseName, live: &Live) -> Self {
         let is_before = |other: &ReleaseName| {
@@ -78,7 +78,8 @@ impl Terms {
             None => terms.channels.is_none(),
         };
         for (_, terms) in live.iter().filter(|(other, terms)| is_before(other) && is_for_all(terms, &self.channels)) {
-            self.stepping_stones.extend(terms.stepping_stones.iter().cloned());
+            let stones = terms.stepping_stones.iter().filter(|stone| is_stone_live(stone, &name.platform, live));
+            self.stepping_stones.extend(stones.cloned());
             self.mandatory_since = self.mandatory_since.max(terms.mandatory_since.clone());
         }
         self.stepping_stones.sort();
@@ -130,12 +131,7 @@ impl Terms {
     /// # Errors
     /// When a stepping stone of the release `name` is no `live` release: nobody could pass through it.
     pub fn check_stones(&self, name: &ReleaseName, live: &Live) -> Result<(), Error> {
-        let is_there = |stone: &Version| {
-            let on = |platform: &Platform| {
-                live.contains_key(&ReleaseName { platform: platform.clone(), version: stone.clone() })
-            };
-            *stone == name.version || on(&name.platform) || on(&Platform::any())
-        };
+        let is_there = |stone: &Version| *stone == name.version || is_stone_live(stone, &name.platform, live);
         match self.stepping_stones.iter().find(|stone| !is_there(stone)) {
             Some(stone) => Err(Error(format!(
                 "{name}: there is no live release {stone} for {} to be its stepping stone; publish that first, or name another",
@@ -144,6 +140,11 @@ impl Terms {
             None => Ok(()),
         }
     }
+}
+
+fn is_stone_live(stone: &Version, platform: &Platform, live: &Live) -> bool {
+    let on = |platform: Platform| live.contains_key(&ReleaseName { platform, version: stone.clone() });
+    on(platform.clone()) || on(Platform::any())
 }
 
 #[cfg(test)]
@@ -166,7 +167,8 @@ mod tests {
     fn later_releases_take_over_what_binds_them() {
         let beta = Some(vec!["beta".parse().unwrap()]);
         let live = Live::from([
-            (name("any", "2.0"), Terms { mandatory_since: Some(version("1.5")), ..stones(&["1.0", "2.0"]) }),
+            (name("any", "1.0"), Terms::default()),
+            (name("any", "2.0"), Terms { mandatory_since: Some(version("1.5")), ..stones(&["0.5", "1.0", "2.0"]) }),
             (name("linux-x86_64", "2.5"), Terms { mandatory_since: Some(version("2.5")), ..stones(&["2.5"]) }),
             (name("any", "2.9"), Terms { channels: beta.clone(), ..stones(&["2.9"]) }),
             (name("any", "4.0"), stones(&["4.0"])),

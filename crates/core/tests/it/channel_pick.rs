@@ -76,7 +76,8 @@ fn those_outside_the_wave_get_what_is_fully_out() {
     let pick = outside.pick(&app, 0);
     assert_eq!((taken(&pick).as_deref(), &words(&pick)[..]), (Some("1.1"), &["current", "outside_wave"][..]));
     let sentence = pick.to_string();
-    let beginning = "this device gets 1.1, the newest that is fully out; not 1.2, which is being rolled out to 5% of devices, and it lies at ";
+    let beginning = "this device gets 1.1, the newest that is fully out; \
+        not 1.2, which is being rolled out to 5% of devices, and it lies at ";
     assert!(sentence.starts_with(beginning), "{sentence}");
     // Whoever has that already has the newest for it; who has no id is outside.
     assert_eq!(words(&Copy { version: Some(version("1.1")), ..outside }.pick(&app, 0)), ["up_to_date", "outside_wave"]);

@@ -13,7 +13,7 @@ use updraft_core::digest::Sha256;
 use updraft_core::layout::{self, Key};
 use updraft_core::limits::{CHANNELS_MAX, LIVE_RELEASES_MAX, METADATA_LEN_MAX};
 use updraft_core::name::{AppName, ChannelName};
-use updraft_core::release::{Release, ReleaseName};
+use updraft_core::release::{self, Release, ReleaseName, Terms};
 use updraft_core::signed::Envelope;
 use updraft_core::trust::{MetadataFile, Role, Root, TargetFile, Targets};
 
@@ -164,6 +164,7 @@ fn releases(view: &View, targets: &Targets, new: &api::NewTargets) -> Result<Rel
             .ok_or_else(|| refused(format!("targets: '{path}' is not where a release lies")))?;
         let is_twice = !names.insert(name.clone());
         if let Some(release) = unchanged(view, path, file, &name)? {
+            lists_its_terms(view, file, &release)?;
             releases.insert(path.clone(), release);
             continue;
         }
@@ -179,10 +180,28 @@ fn releases(view: &View, targets: &Targets, new: &api::NewTargets) -> Result<Rel
             return Err(refused(format!("release {name}: its document has another length than targets says")));
         }
         let release = Release::decode(text.as_bytes(), &view.name, &name).map_err(|e| refused(e.to_string()))?;
+        lists_its_terms(view, file, &release)?;
         documents.push((layout::release(&view.name, &name, sha256), Bytes::from(text.to_owned())));
         releases.insert(path.clone(), release);
     }
+    let live: release::Live = releases.values().map(|release| (release.name(), release.terms.clone())).collect();
+    for (path, release) in releases.iter().filter(|(path, _)| !view.releases.contains_key(*path)) {
+        release.terms.check_stones(&release.name(), &live).map_err(|e| refused(format!("'{path}': {e}")))?;
+    }
     Ok((releases, documents))
+}
+
+/// Devices go by the terms in the list before they see a document: both say the same, or devices would be led in vain.
+fn lists_its_terms(view: &View, file: &TargetFile, release: &Release) -> Result<(), Error> {
+    let listed = Terms::from_custom(file.custom.as_ref());
+    if listed.as_ref().is_ok_and(|listed| *listed == release.terms) {
+        return Ok(());
+    }
+    Err(Error::Refused(format!(
+        "app {}: targets: release {} is listed with other terms than its document has; publish with a newer updraft",
+        view.name,
+        release.name()
+    )))
 }
 
 /// The release at `path`, if it is live already with the same content.

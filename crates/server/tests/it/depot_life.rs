@@ -206,6 +206,35 @@ async fn channels_go_forward_and_only_to_what_is_live_and_allowed() {
 }
 
 #[tokio::test]
+async fn terms_are_listed_as_they_are_and_their_stones_exist() {
+    let (store, online) = with_one_release().await;
+    let depot = open(&store, &online, clock::now()).await;
+    let files = build("1.1.0");
+    upload_tree(&depot, &files).await.unwrap();
+    let with = |stones: &[&str]| {
+        let stepping_stones = stones.iter().map(|text| text.parse().unwrap()).collect();
+        let terms = updraft_core::release::Terms { stepping_stones, ..Default::default() };
+        updraft_core::release::Release { terms, ..document("1.1.0", "any", &files) }
+    };
+    let view = depot.view(&app()).unwrap();
+    let accept = async |new| depot.accept(&app(), &new, clock::now()).await.map_err(|e| e.to_string());
+
+    let nowhere = with(&["0.9"]);
+    let error = accept(submission(&view, 3, std::slice::from_ref(&nowhere), None)).await.unwrap_err();
+    assert!(error.contains("there is no live release 0.9"), "{error}");
+    let good = with(&["1.0", "1.1.0"]);
+    let targets = targets_of(&view, 3, |targets| {
+        let file = updraft_core::trust::TargetFile::of(&good.encode());
+        targets.targets.insert("releases/any/1.1.0.json".into(), file);
+    });
+    let hidden = signed(&view, &targets, std::slice::from_ref(&good), None, &keys::targets());
+    let error = accept(hidden).await.unwrap_err();
+    assert!(error.contains("listed with other terms"), "{error}");
+    accept(submission(&view, 3, std::slice::from_ref(&good), None)).await.unwrap();
+    assert_eq!(depot.view(&app()).unwrap().live()[&good.name()], good.terms);
+}
+
+#[tokio::test]
 async fn a_release_that_no_channel_needs_leaves_with_the_next_publish() {
     let (store, online) = with_one_release().await;
     let depot = open(&store, &online, clock::now()).await;

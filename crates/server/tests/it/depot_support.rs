@@ -132,7 +132,9 @@ pub(crate) fn targets_of(view: &View, version: u64, edit: impl FnOnce(&mut Targe
 /// What is submitted to publish these releases on top of `view`.
 pub(crate) fn submission(view: &View, version: u64, new: &[Release], promote: Option<Promotion>) -> NewTargets {
     let targets = targets_of(view, version, |targets| {
-        let listed = new.iter().map(|release| (release.name().target_path(), TargetFile::of(&release.encode())));
+        let file =
+            |release: &Release| TargetFile { custom: release.terms.to_custom(), ..TargetFile::of(&release.encode()) };
+        let listed = new.iter().map(|release| (release.name().target_path(), file(release)));
         targets.targets.extend(listed);
     });
     signed(view, &targets, new, promote, &keys::targets())
