@@ -230,7 +230,7 @@ pub enum Downgrade {
 /// A release for this device: verified, chosen, not yet fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Update {
-    pub(crate) release: Release,
+    pub(crate) release: Box<Release>,
     /// The exact bytes of the release document.
     pub(crate) document: Vec<u8>,
     pub(crate) price: Price,
@@ -243,7 +243,7 @@ pub struct Update {
 impl Update {
     fn new(release: Release, document: Vec<u8>, chooser: Chooser) -> Self {
         let price = Price::at_most(&release);
-        Self { release, document, price, patch: None, rejected: false, chooser }
+        Self { release: Box::new(release), document, price, patch: None, rejected: false, chooser }
     }
 
     /// Everything that its publisher says of it.

@@ -212,7 +212,7 @@ fn staged(
     fell_back: Option<FellBack>,
 ) -> Staged {
     Staged {
-        release: update.release.clone(),
+        release: (*update.release).clone(),
         document: update.document.clone(),
         tree,
         packed_tree,

@@ -121,9 +121,9 @@ pub enum Bar {
     /// It needs a newer operating system.
     NotForOs {
         /// What it needs.
-        needs: Version,
+        needs: Box<Version>,
         /// What the device has, if that is known.
-        has: Option<Version>,
+        has: Option<Box<Version>>,
     },
     /// This device had it and went back.
     Failed,
@@ -273,7 +273,7 @@ impl Scene<'_> {
         }
         match (terms.min_os_for(self.device.platform), self.device.os) {
             (Some(needs), has) if has.is_none_or(|has| has < needs) => {
-                Err(Bar::NotForOs { needs: needs.clone(), has: has.cloned() })
+                Err(Bar::NotForOs { needs: Box::new(needs.clone()), has: has.cloned().map(Box::new) })
             }
             _ => Ok(()),
         }

@@ -106,7 +106,8 @@ fn is_allowed(channel: &Channel, live: &Live, copy: &Copy, pick: &Pick, now: Tim
     prop_assert!(!pick.why.word().is_empty() && pick.to_string().starts_with("this device "));
     prop_assert!(pick.passed.iter().all(|passed| copy.version.as_ref() < Some(&passed.release.version)
         || matches!(passed.bar, Bar::Older | Bar::Unlisted)));
-    let Some(take) = &pick.take else { return Ok(prop_assert!(!pick.mandatory)) };
+    prop_assert!(pick.take.is_some() || !pick.mandatory);
+    let Some(take) = &pick.take else { return Ok(()) };
     let (version, have) = (&take.version, copy.version.as_ref());
     prop_assert!(have.is_none_or(|have| version > have), "never back");
     prop_assert!(take.platform == copy.platform || take.platform.is_any(), "never for another platform");
