@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use updraft_agent::ui::EXIT_CODES;
 use updraft_core::name::{AppName, ChannelName, Platform};
 use updraft_core::version::Version;
+use updraft_server::config::Amount;
 
 /// A self-hosted software update service in one binary.
 #[derive(Debug, Parser)]
@@ -302,6 +303,10 @@ pub(crate) enum Patch {
         /// Where the patch goes
         #[arg(short, long, value_name = "PATCH")]
         output: PathBuf,
+        /// About how much memory it may take, such as 2GiB: what does not fit is compared in parts, and makes a larger patch; half of what
+        /// the machine has, if not given
+        #[arg(long, value_name = "SIZE")]
+        memory: Option<Amount>,
         /// Answer as JSON
         #[arg(long)]
         json: bool,

@@ -23,7 +23,7 @@ use served::Then;
 
 pub(crate) fn run(command: &Patch) -> anyhow::Result<Exit> {
     match command {
-        Patch::Make { old, new, output, json } => make::run(old, new, output, *json),
+        Patch::Make { old, new, output, memory, json } => make::run(old, new, output, *memory, *json),
         Patch::Apply { old, patch, output } => apply::run(old, patch, output),
         Patch::Explain { patch, json } => explain::run(patch, *json),
         Patch::List { app, server, json } => served::list(app, server, *json),

@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
 use updraft_agent::ui::size;
-use updraft_publisher::patch::{memory as memory_of, too_large};
+use updraft_publisher::patch::refused;
 use updraft_server::config;
 use updraft_server::maker::{Job, Unmade, Workshop};
 use updraft_server::rescan::BoxFuture;
@@ -104,17 +104,7 @@ impl Workshop for Workbench {
     }
 
     fn refuses(&self, old_len: u64, new_len: u64) -> Option<String> {
-        too_large((old_len, new_len)).or_else(|| {
-            let needed = memory_of((old_len, new_len));
-            (needed > self.memory).then(|| {
-                format!(
-                    "the old files have {}: to make a patch may take {} of memory, and patch_memory allows {}",
-                    size(old_len),
-                    size(needed),
-                    size(self.memory)
-                )
-            })
-        })
+        refused((old_len, new_len), self.memory).map(|reason| format!("{reason} (patch_memory)"))
     }
 
     fn make(&self, job: Job) -> BoxFuture<'_, Result<(), Unmade>> {
@@ -181,16 +171,15 @@ mod tests {
 
     #[test]
     fn a_pair_that_will_not_fit_is_not_begun() {
-        let limits = config::Patches {
-            releases: 5,
-            bundles: true,
-            jobs: 1,
-            memory: Some(1 << 30),
-            timeout: Duration::from_secs(1),
+        let bench = |memory| {
+            let timeout = Duration::from_secs(1);
+            let limits = config::Patches { releases: 5, jobs: 1, bundles: true, memory: Some(memory), timeout };
+            Workbench::new(&limits).unwrap()
         };
-        let bench = Workbench::new(&limits).unwrap();
-        assert_eq!(bench.refuses(50 << 20, 50 << 20), None);
-        assert!(bench.refuses(90 << 20, 1).unwrap().contains("patch_memory allows"));
-        assert!(bench.refuses(1, 3 << 30).unwrap().contains("at most"));
+        assert_eq!(bench(256 << 20).refuses(50 << 30, 50 << 30), None, "it is made in parts");
+        assert!(bench(255 << 20).refuses(1, 1).unwrap().ends_with("255 MiB are allowed for it (patch_memory)"));
+        assert!(bench(4 << 30).refuses(1, 17 << 40).unwrap().contains("at most"));
+        assert_eq!(bench(4 << 30).refuses(0, 900 << 20), None);
+        assert!(bench(4 << 30).refuses(0, 5 << 30).unwrap().contains("to make it takes 20736 MiB"), "a bundle");
     }
 }

@@ -33,7 +33,7 @@ mod suffix;
 mod testing;
 mod together;
 
-pub use make::{Error, Made, Options, fits, make, make_in_parts};
+pub use make::{Error, Made, Options, fits, make, make_in_parts, new_bytes_max};
 pub use memory::MEMORY_MIN;
 /// Most bytes of old files together, and of new ones, that are compared at once.
 pub use suffix::TEXT_LEN_MAX as IMAGE_LEN_MAX;

@@ -94,6 +94,11 @@ pub fn fits(memory: u64, old_len: u64, new_len: u64) -> bool {
     Memory(memory).fits(old_len, new_len)
 }
 
+/// How many bytes [`make_in_parts`] takes in this memory that no old file has.
+pub fn new_bytes_max(memory: u64) -> u64 {
+    Memory(memory.max(MEMORY_MIN)).for_new_bytes()
+}
+
 /// Makes the patch that turns `old` into `new`, and applies it to see that it does.
 ///
 /// # Errors

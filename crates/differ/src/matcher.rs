@@ -32,6 +32,10 @@ pub(crate) struct Costs {
 /// While this many bytes match without a break, nothing else is looked for.
 const RUN: usize = 32;
 
+/// How far a new alignment is followed backwards. In what repeats itself every alignment matches everything before it, and many of
+/// them would be followed all the way.
+const BACK_MAX: usize = 64 << 10;
+
 /// The copies that make the most of `index`, in the order of the new file, where they do not overlap. What lies near old place
 /// `near` is cheapest at first.
 pub(crate) fn copies(index: &Index<'_>, new: &[u8], costs: Costs, near: usize) -> Vec<Copy> {
@@ -170,7 +174,7 @@ impl Scan<'_> {
 
     /// The same from `next` backwards, at most to `begin`.
     fn backward(&self, next: Anchor, begin: usize) -> usize {
-        let len = (next.new - begin).min(next.old);
+        let len = (next.new - begin).min(next.old).min(BACK_MAX);
         let (old, new) = (&self.old[next.old - len..next.old], &self.new[next.new - len..next.new]);
         self.best_prefix(old.iter().rev().zip(new.iter().rev()).map(|(old, new)| old == new))
     }

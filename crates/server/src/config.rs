@@ -4,6 +4,7 @@
 //! `trusted_proxies = [...]`. A key that does not exist is an error that names the nearest one: a mistyped setting must
 //! not silently be no setting. A secret may also be named by a file: `UPDRAFT_ADMIN_TOKEN_FILE`.
 
+mod amount;
 mod layer;
 pub mod operator;
 
@@ -19,6 +20,7 @@ use crate::depot;
 use crate::http::{Access, AdminToken, Network};
 use layer::{Key, Layers};
 
+pub use amount::{Amount, NoAmount};
 pub use layer::{Error, Origin};
 
 /// Where the seed listens, and we after it: reachable from anywhere.
@@ -189,20 +191,6 @@ fn span(
 /// A number and its unit: `s`, `m`, `h` or `d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Span(Duration);
-
-/// A number of bytes and its unit: `MiB` or `GiB`.
-struct Amount(u64);
-
-impl FromStr for Amount {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let units = [("MiB", 20), ("GiB", 30)];
-        let (number, log) = units.iter().find_map(|(unit, log)| Some((text.strip_suffix(unit)?, *log))).ok_or(())?;
-        let number: u64 = number.trim_end().parse().map_err(drop)?;
-        number.checked_mul(1 << log).map(Self).ok_or(())
-    }
-}
 
 const UNITS: [(char, u64); 4] = [('d', 86_400), ('h', 3_600), ('m', 60), ('s', 1)];
 

@@ -24,7 +24,7 @@ impl Bases {
             let content = usize::try_from(base.index).ok().and_then(|n| contents.get_mut(n)?.take());
             bases.push(match content {
                 Some(Content::Bytes(bytes)) => Box::new(bytes),
-                Some(Content::File(path, _)) => {
+                Some(Content::File(path, ..)) => {
                     let size = fs::metadata(&path).with_context(|| path.display().to_string())?.len();
                     Box::new(OnDemand { path, size, open: Rc::clone(&open) })
                 }

@@ -3,13 +3,16 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use serde::Serialize;
-use updraft_agent::ui::{Exit, saving, say, say_json, size};
-use updraft_differ::{IMAGE_LEN_MAX, Options, make};
+use updraft_agent::ui::{Exit, saving, say, say_json};
+use updraft_delta::ReadAt;
+use updraft_differ::{Made, Options, fits, make, make_in_parts};
+use updraft_server::config::Amount;
 
 use super::must_be_free;
 use super::side::{Content, Side};
+use crate::workshop::memory_max;
 
 #[derive(Serialize)]
 struct Report {
@@ -23,21 +26,19 @@ struct Report {
     outputs: usize,
 }
 
-pub(super) fn run(old: &Path, new: &Path, output: &Path, json: bool) -> anyhow::Result<Exit> {
+pub(super) fn run(old: &Path, new: &Path, output: &Path, memory: Option<Amount>, json: bool) -> anyhow::Result<Exit> {
     must_be_free(output)?;
-    let (old, new) = (must_fit(old)?, must_fit(new)?);
-    let options = Options { from: *old.digest().as_bytes(), to: *new.digest().as_bytes(), ..Options::default() };
-    let outputs = read(new.outputs(&old)?)?;
-    let bases = read(old.bases())?;
-    let old_files: Vec<&[u8]> = bases.iter().map(Vec::as_slice).collect();
-    let new_files: Vec<&[u8]> = outputs.iter().map(Vec::as_slice).collect();
-    let made = make(&old_files, &new_files, &options)?;
+    let (old, new) = (Side::read(old)?, Side::read(new)?);
+    let memory = memory.map_or_else(memory_max, |Amount(bytes)| bytes);
+    let options = Options { from: *old.digest().as_bytes(), to: *new.digest().as_bytes(), memory };
+    let (bases, outputs) = (old.bases(), new.outputs(&old)?);
+    let made = made(&bases, &outputs, &options)?;
     fs::write(output, &made.patch).with_context(|| output.display().to_string())?;
     let report = Report {
         patch: made.patch.len() as u64,
-        makes: new_files.iter().map(|file| file.len() as u64).sum(),
+        makes: len(&outputs),
         bases: made.bases.len(),
-        outputs: new_files.len(),
+        outputs: outputs.len(),
     };
     if json {
         say_json(&report)?;
@@ -48,27 +49,28 @@ pub(super) fn run(old: &Path, new: &Path, output: &Path, json: bool) -> anyhow::
             saving(report.patch, report.makes),
             report.patch,
             report.bases,
-            old_files.len()
+            bases.len()
         ));
     }
     Ok(Exit::Done)
 }
 
-/// Reads one side, unless it is more than a patch can hold.
-fn must_fit(path: &Path) -> anyhow::Result<Side> {
-    let side = Side::read(path)?;
-    let found = side.size()?;
-    if found > IMAGE_LEN_MAX as u64 {
-        bail!(
-            "{}: has {}; one patch holds {} at most: make one for each part",
-            path.display(),
-            size(found),
-            size(IMAGE_LEN_MAX as u64)
-        );
+/// The patch: made at once where all files fit into memory together, else in parts.
+fn made(bases: &[Content], outputs: &[Content], options: &Options) -> anyhow::Result<Made> {
+    if fits(options.memory, len(bases), len(outputs)) {
+        let read = |contents: &[Content]| contents.iter().map(Content::bytes).collect::<anyhow::Result<Vec<_>>>();
+        let (bases, outputs) = (read(bases)?, read(outputs)?);
+        let bases: Vec<&[u8]> = bases.iter().map(Vec::as_slice).collect();
+        let outputs: Vec<&[u8]> = outputs.iter().map(Vec::as_slice).collect();
+        return Ok(make(&bases, &outputs, options)?);
     }
-    Ok(side)
+    let readers = |contents| Iterator::collect::<Vec<&dyn ReadAt>>(<[Content]>::iter(contents).map(|file| file as _));
+    let made = make_in_parts(&readers(bases), &readers(outputs), options)?;
+    // What was read in parts may have changed between them.
+    bases.iter().chain(outputs).try_for_each(Content::must_be_the_same)?;
+    Ok(made)
 }
 
-fn read(contents: Vec<Content>) -> anyhow::Result<Vec<Vec<u8>>> {
-    contents.into_iter().map(Content::bytes).collect()
+fn len(contents: &[Content]) -> u64 {
+    contents.iter().map(Content::len).sum()
 }

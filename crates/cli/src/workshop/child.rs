@@ -13,7 +13,8 @@ use updraft_core::name::AppName;
 use updraft_core::tree::patch::nothing;
 use updraft_core::tree::stored::{Encoding, unpack_by_digest};
 use updraft_core::tree::{self, Tree};
-use updraft_publisher::patch;
+use updraft_delta::Scratch;
+use updraft_publisher::patch::{self, Room};
 
 /// What to make.
 #[derive(Debug, clap::Args)]
@@ -40,7 +41,9 @@ pub(crate) fn run(args: &MakePatch) -> anyhow::Result<Exit> {
     live_no_longer_than_the_server()?;
     step_back(args.memory)?;
     let (old, new) = (args.tree(args.from)?, args.tree(args.to)?);
-    let patch = patch::make(&old, &new, &mut |file| args.content(file))?;
+    let mut scratch = || Ok(Box::new(tempfile::tempfile_in(&args.root)?) as Box<dyn Scratch>);
+    let room = Room { memory: args.memory, scratch: &mut scratch };
+    let patch = patch::make(&old, &new, &mut |file, out| args.content(file, out), room)?;
     let mut out = io::stdout().lock();
     out.write_all(&patch).and_then(|()| out.flush()).context("the patch cannot be written")?;
     Ok(Exit::Done)
@@ -97,13 +100,13 @@ impl MakePatch {
         Ok(unpack_by_digest(&packed, digest)?.0)
     }
 
-    fn content(&self, file: &tree::File<'_>) -> io::Result<Vec<u8>> {
+    fn content(&self, file: &tree::File<'_>, out: &mut dyn Write) -> io::Result<()> {
         let open = |encoding| open(&self.path(&layout::blob(&self.app, file.digest, encoding)));
         if let Some(stored) = open(Encoding::Zstd)? {
-            return patch::decode(stored, Encoding::Zstd, file);
+            return patch::decode(stored, Encoding::Zstd, out);
         }
         match open(Encoding::Raw)? {
-            Some(stored) => patch::decode(stored, Encoding::Raw, file),
+            Some(stored) => patch::decode(stored, Encoding::Raw, out),
             None => Err(io::Error::new(io::ErrorKind::NotFound, format!("blob {} is not on the server", file.digest))),
         }
     }

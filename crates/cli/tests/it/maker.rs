@@ -216,7 +216,7 @@ fn a_child_that_wants_too_much_memory_or_time_is_told_of_and_others_go_on() {
         (patch["state"] == "skipped").then_some(patch)
     });
     let reason = patch["reason"].as_str().unwrap();
-    assert!(reason.contains("patch_memory allows"), "{patch}");
+    assert!(reason.contains("64 MiB are allowed for it (patch_memory)"), "{patch}");
     assert_eq!(get(&format!("{}/{path}", server_one.url)).unwrap().header("cache-control"), Some("no-store"));
     // One that is begun all the same comes to its end, and to nothing.
     let (from, to) = path.trim_start_matches("apps/demo/patches/").split_once('/').unwrap();

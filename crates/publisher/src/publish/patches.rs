@@ -6,7 +6,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::io::{self, Read};
+use std::io::{self, Write};
 use std::path::Path;
 
 use updraft_core::api::PatchState;
@@ -16,9 +16,10 @@ use updraft_core::limits::TREE_LEN_MAX;
 use updraft_core::name::AppName;
 use updraft_core::path::RelPath;
 use updraft_core::release::ReleaseName;
-use updraft_core::tree::patch::{lacking, nothing, worth_len_max};
+use updraft_core::tree::patch::{contents, lacking, nothing, worth_len_max};
 use updraft_core::tree::stored::{Encoding, Hint, unpack_by_digest};
 use updraft_core::tree::{self, Tree};
+use updraft_delta::Scratch;
 use updraft_files::Dir;
 
 use super::Publisher;
@@ -62,7 +63,7 @@ pub enum Outcome {
 
 impl Publisher<'_> {
     /// Makes the patches that the server lacks to the live release with `tree`, whose files lie in `dir`, and hands them in:
-    /// from the newest release first, sixteen at most. None is made that may take more than `memory_max` bytes.
+    /// from the newest release first, sixteen at most. Each may take about `memory_max` bytes.
     ///
     /// # Errors
     /// When the server does not say which it lacks.
@@ -122,24 +123,23 @@ impl Job<'_> {
         };
         let Some((old, hint, _)) = stored else { return Err(format!("tree {from} is not on the server any more")) };
         let lens = patch::lens(&old, self.new);
-        if let Some(reason) = patch::too_large(lens) {
+        if let Some(reason) = patch::refused(lens, self.memory_max).or_else(|| self.too_much_to_fetch(&old)) {
             return Ok(Outcome::LeftOut(reason));
-        }
-        let needed = patch::memory(lens);
-        if needed > self.memory_max {
-            return Ok(Outcome::LeftOut(format!(
-                "to make it may take {needed} bytes of memory, and {} are allowed for it",
-                self.memory_max
-            )));
         }
         self.publisher.progress.begin(Phase::Patch, Some(lens.0.saturating_add(lens.1)));
         // A line that broke is told as such, and not as a file that is wrong.
         let broken = RefCell::new(None);
-        let made = patch::make(&old, self.new, &mut |file| {
-            let bytes = self.content(file, &hint, &broken)?;
+        let content: &mut patch::Content<'_> = &mut |file, out| {
+            self.content(file, &hint, &broken, out)?;
             self.publisher.progress.advance(file.size);
-            Ok(bytes)
-        });
+            Ok(())
+        };
+        let mut scratch = || {
+            let file = tempfile::tempfile_in(&self.publisher.options.scratch)?;
+            Ok(Box::new(file) as Box<dyn Scratch>)
+        };
+        let room = patch::Room { memory: self.memory_max, scratch: &mut scratch };
+        let made = patch::make(&old, self.new, content, room);
         if let Some(error) = broken.into_inner() {
             return Err(RemoteError::to_string(&error));
         }
@@ -152,24 +152,36 @@ impl Job<'_> {
         sent.map(|()| Outcome::Sent { bytes, instead }).map_err(|e| e.to_string())
     }
 
+    /// Blobs are fetched whole.
+    fn too_much_to_fetch(&self, old: &Tree) -> Option<String> {
+        let largest = contents(old).into_iter().filter(|file| !self.here.contains_key(&file.digest));
+        let largest = largest.max_by_key(|file| file.size)?;
+        (largest.size > self.memory_max / 2).then(|| {
+            let memory = self.memory_max;
+            format!(
+                "'{}' of {} bytes would be fetched for it, and it may take {memory} of memory",
+                largest.path, largest.size
+            )
+        })
+    }
+
     /// What a device with `old` fetches without a patch.
     fn instead(&self, old: &Tree) -> u64 {
         let stored = |file: &tree::File<'_>| self.hint.get(&file.digest).map_or(file.size, |blob| blob.size);
         lacking(old, self.new).iter().map(stored).fold(self.packed_len, u64::saturating_add)
     }
 
-    /// The bytes of a file of either tree: from the directory, where it has them, else from the server.
+    /// Writes the bytes of a file of either tree: from the directory, where it has them, else from the server.
     fn content(
         &self,
         file: &tree::File<'_>,
         hint: &Hint,
         broken: &RefCell<Option<RemoteError>>,
-    ) -> io::Result<Vec<u8>> {
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
         if let Some(path) = self.here.get(&file.digest) {
             let opened = self.dir.open_file(Path::new(path.as_str())).map_err(io::Error::other)?;
-            let mut bytes = Vec::new();
-            opened.take(file.size.saturating_add(1)).read_to_end(&mut bytes)?;
-            return Ok(bytes);
+            return patch::decode(opened, Encoding::Raw, out);
         }
         let hinted = hint.get(&file.digest).map(|stored| stored.encoding);
         let encodings = match hinted {
@@ -180,7 +192,7 @@ impl Job<'_> {
             let key = layout::blob(self.app, file.digest, encoding);
             let read = self.publisher.remote.read(&key, file.size.saturating_add(FRAME_LEN_MAX));
             match read {
-                Ok(Some(bytes)) => return patch::decode(&bytes[..], encoding, file),
+                Ok(Some(bytes)) => return patch::decode(&bytes[..], encoding, out),
                 Ok(None) => {}
                 Err(error) => {
                     *broken.borrow_mut() = Some(error);
