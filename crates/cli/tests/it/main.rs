@@ -9,6 +9,7 @@ mod keys;
 mod main_job;
 mod maker;
 mod patch;
+mod patch_large;
 mod patch_updates;
 mod python_tuf;
 mod real_software;
