@@ -12,9 +12,10 @@
 //! - [`params`]: how the members were packed;
 //! - [`zip`]: where the members of a zip lie; to its image and back go `unzip` and `rezip`, by `record` and `columns`;
 //! - [`gzip`]: the same for gzip, which needs less;
-//! - [`member`]: how one of them is inflated.
+//! - [`member`]: how one of them is inflated, and deflated by zlib or as [`gnu`] does.
 
 mod columns;
+pub mod gnu;
 pub mod gzip;
 pub mod member;
 pub mod params;
@@ -26,7 +27,7 @@ pub mod zip;
 use std::io::{self, Write};
 use std::ops::Range;
 
-pub use params::{Deflated, Kind, Method, Params};
+pub use params::{Deflated, Kind, Method, Params, Zlib};
 
 use crate::read_at::ReadAt;
 use crate::zlib;

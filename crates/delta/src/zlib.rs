@@ -17,7 +17,7 @@ use std::sync::OnceLock;
 
 use libz_sys::{Z_DEFLATED, Z_FINISH, Z_NO_FLUSH, Z_OK, Z_STREAM_END, z_stream};
 
-use crate::container::Deflated;
+use crate::container::Zlib;
 
 /// How much is given to zlib at a time, in bytes, however it came: what comes out must not depend on that.
 const FEED_LEN: usize = 64 << 10;
@@ -38,7 +38,7 @@ fn failed(what: &str, code: c_int) -> io::Error {
 /// Packs bytes into raw deflate, as zlib does with one set of parameters.
 pub struct Deflate {
     stream: Box<MaybeUninit<z_stream>>,
-    parameters: Deflated,
+    parameters: Zlib,
     fed: Vec<u8>,
     taken: Vec<u8>,
 }
@@ -54,7 +54,7 @@ impl Deflate {
     ///
     /// # Errors
     /// When zlib has no memory, or no such parameters.
-    pub fn new(parameters: Deflated) -> io::Result<Self> {
+    pub fn new(parameters: Zlib) -> io::Result<Self> {
         let mut stream = zeroed();
         // SAFETY: the pointer is to a zeroed stream of the length that is told, and the version is a C string.
         let code = unsafe {
@@ -76,7 +76,7 @@ impl Deflate {
     }
 
     /// Its parameters.
-    pub fn parameters(&self) -> Deflated {
+    pub fn parameters(&self) -> Zlib {
         self.parameters
     }
 
@@ -257,7 +257,7 @@ fn samples() -> io::Result<[(usize, u32); 3]> {
     let sample = sample();
     let mut found = [(0, 0); 3];
     for (found, level) in found.iter_mut().zip([1, 6, 9]) {
-        let mut deflate = Deflate::new(Deflated::usual(level))?;
+        let mut deflate = Deflate::new(Zlib::usual(level))?;
         let mut each = |bytes: &[u8]| {
             *found = (found.0 + bytes.len(), crc32(found.1, bytes));
             Ok(())
@@ -269,7 +269,7 @@ fn samples() -> io::Result<[(usize, u32); 3]> {
 }
 
 /// Something like text, longer than zlib's window, and the same everywhere.
-fn sample() -> Vec<u8> {
+pub(crate) fn sample() -> Vec<u8> {
     let mut state = 0x2545_f491_u32;
     let mut next = || {
         state = state.wrapping_mul(0x0019_660d).wrapping_add(0x3c6e_f35f);
@@ -300,7 +300,7 @@ mod tests {
         let text = sample();
         let mut whole = Vec::new();
         for len in [1, 1000, FEED_LEN, FEED_LEN + 1, text.len()] {
-            let mut deflate = Deflate::new(Deflated::usual(6)).unwrap();
+            let mut deflate = Deflate::new(Zlib::usual(6)).unwrap();
             let mut packed = Vec::new();
             let mut each = |bytes: &[u8]| {
                 packed.extend_from_slice(bytes);

@@ -1,6 +1,6 @@
 //! Which containers can be unpacked and packed again to the byte, and how each member was packed.
 //!
-//! Nobody writes into an archive how zlib was called, so it is found out by trying: inflate, deflate, compare, and stop at the
+//! Nobody writes into an archive who packed it and how, so it is found out by trying: inflate, deflate, compare, and stop at the
 //! first byte that differs. What worked for the member before works for the next one as a rule. What nothing works for stays
 //! as it is, inside an image in which the others lie inflated. In the end the whole container is unpacked, packed and compared:
 //! only then anybody hears of it.
@@ -35,10 +35,11 @@ pub struct Unpacked {
 /// The image of `container` and what is needed to pack it again, which was tried; none when it is no container, when nothing in
 /// it can be packed again, or when its image has more than `image_len_max` bytes.
 pub fn recognise(container: &[u8], image_len_max: u64) -> Option<Unpacked> {
-    let mut search = Search::new().ok()?;
     let (params, raw) = if is_gzip(container) {
+        let mut search = Search::in_gzip(container).ok()?;
         (gzip_params(container, image_len_max, |member| search.deflated(container, member))?, HashSet::new())
     } else {
+        let mut search = Search::in_zip().ok()?;
         zip_params(container, image_len_max, |member| match member.packed {
             Packed::Deflated => search.deflated(container, member).map(Method::Deflated),
             Packed::Stored => is_stored(container, member).then_some(Method::Stored),

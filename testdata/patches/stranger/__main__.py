@@ -8,7 +8,8 @@ as can be. It needs Python 3.8 and nothing else, holds everything in memory and 
 `crates/differ/tests/it/stranger.rs` runs it on every patch of testdata/patches.
 
 Begin at `patch.apply`. `wire` has numbers and coders, `words` the method of that name, `native` the one for executables,
-with `layout`, `tape`, `ranges` and what these name. `container` unpacks and packs archives.
+with `layout`, `tape`, `ranges` and what these name. `container` unpacks and packs archives; what no zlib
+makes is in `gnu` and `blocks`.
 
 What it leaves out: it makes the outputs of a patch between two trees, but does not fill in the masked document; and it
 does not see bytes that are left over behind the end of an LZMA stream, because Python does not tell.

@@ -2,9 +2,11 @@
 
 import zlib
 
+import gnu
 from wire import Refused, check
 
-METHODS = 1 + 9 * 9 * 5 * 7
+GNU = 1 + 9 * 9 * 5 * 7
+METHODS = GNU + 2 * 9
 PIECE = 64 << 10
 
 # What stock zlib makes of a sample: its length and CRC-32. Others write valid deflate, but choose other matches.
@@ -18,7 +20,9 @@ def is_stock():
 
 
 def deflated(content, method):
-    """What zlib makes of `content` when it is told `method`."""
+    """What becomes of `content` by this method."""
+    if method >= GNU:
+        return gnu.deflated(content, method >= GNU + 9, (method - GNU) % 9 + 1)
     number = method - 1
     level, memory, strategy, window = number % 9 + 1, number // 9 % 9 + 1, number // 81 % 5, 15 - number // 405
     deflater = zlib.compressobj(level, zlib.DEFLATED, -window, memory, strategy)

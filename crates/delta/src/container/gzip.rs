@@ -13,11 +13,11 @@
 
 use std::io::Write;
 
-use super::member::{self, Members};
+use super::member::{self, Deflate, Members};
 use super::params::{Deflated, Params};
 use super::{Error, Image};
 use crate::read_at::ReadAt;
-use crate::zlib::{Deflate, crc32};
+use crate::zlib::crc32;
 
 /// How much is looked at first.
 const HEADER_LEN_USUAL: usize = 512;

@@ -1,11 +1,12 @@
-//! One deflated member, inflated piece by piece.
+//! One deflated member, inflated or deflated piece by piece.
 
 use std::io;
 
-use super::Error;
+use super::params::Deflated;
+use super::{Error, gnu};
 use crate::limits::PIECE_LEN;
 use crate::read_at::ReadAt;
-use crate::zlib::{Inflate, crc32};
+use crate::zlib::{self, Inflate, crc32};
 
 /// What a member turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +76,72 @@ impl Members {
             }
             if step.read == 0 && step.written == 0 && next >= end && input.is_empty() {
                 return Err(Error::Shape("a deflated member does not end"));
+            }
+        }
+    }
+}
+
+/// Deflates one member after the other, as somebody did.
+#[derive(Debug)]
+pub enum Deflate {
+    /// As zlib does.
+    Zlib(zlib::Deflate),
+    /// As gzip and zip do.
+    Gnu(Box<gnu::Deflate>),
+}
+
+impl Deflate {
+    /// Ready for the first.
+    ///
+    /// # Errors
+    /// When zlib has no memory.
+    pub fn new(parameters: Deflated) -> io::Result<Self> {
+        Ok(match parameters {
+            Deflated::Zlib(zlib) => Self::Zlib(zlib::Deflate::new(zlib)?),
+            Deflated::Gnu(gnu) => Self::Gnu(Box::new(gnu::Deflate::new(gnu))),
+        })
+    }
+
+    /// Its parameters.
+    pub fn parameters(&self) -> Deflated {
+        match self {
+            Self::Zlib(zlib) => Deflated::Zlib(zlib.parameters()),
+            Self::Gnu(gnu) => Deflated::Gnu(gnu.parameters()),
+        }
+    }
+
+    /// Packs `bytes` as well, and tells `each` whatever is packed by then.
+    ///
+    /// # Errors
+    /// What `each` answers.
+    pub fn write(&mut self, bytes: &[u8], each: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        match self {
+            Self::Zlib(zlib) => zlib.write(bytes, each),
+            Self::Gnu(gnu) => gnu.write(bytes, each),
+        }
+    }
+
+    /// Tells `each` the rest. What is written afterwards begins a new member.
+    ///
+    /// # Errors
+    /// What `each` answers.
+    pub fn finish(&mut self, each: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        match self {
+            Self::Zlib(zlib) => zlib.finish(each),
+            Self::Gnu(gnu) => gnu.finish(each),
+        }
+    }
+
+    /// Forgets whatever was written.
+    ///
+    /// # Errors
+    /// Never, unless zlib is broken.
+    pub fn reset(&mut self) -> io::Result<()> {
+        match self {
+            Self::Zlib(zlib) => zlib.reset(),
+            Self::Gnu(gnu) => {
+                gnu.reset();
+                Ok(())
             }
         }
     }

@@ -9,10 +9,12 @@
 //! ```
 //!
 //! A method is 0 for packed bytes that stay as they are, whatever they are. Else the directory says whether a member is stored or
-//! deflated, and if it is, it was packed by zlib as the method says:
-//! `1 + (level - 1) + 9 * (memory level - 1) + 81 * strategy + 405 * (15 - window)`.
+//! deflated, and if it is, it was packed as the method says: by zlib as
+//! `1 + (level - 1) + 9 * (memory level - 1) + 81 * strategy + 405 * (15 - window)`, by gzip as `2836 + (level - 1)`, by zip as
+//! `2845 + (level - 1)`.
 
 use super::Error;
+use super::gnu::{Gnu, Program};
 use super::zip::Packed;
 use crate::limits::IMAGE_LEN_MAX;
 use crate::varint;
@@ -26,16 +28,56 @@ const STRATEGIES: u64 = 5;
 const WINDOW_LOG_MAX: u64 = 15;
 const WINDOW_LOG_MIN: u64 = 9;
 
+/// How many ways of zlib there are.
+const ZLIB_CODES: u64 = LEVELS * MEMORY_LEVELS * STRATEGIES * (WINDOW_LOG_MAX - WINDOW_LOG_MIN + 1);
+/// The programs whose ways come behind those, nine each.
+const PROGRAMS: [Program; 2] = [Program::Gzip, Program::Zip];
+
+/// Who deflated something, and what it was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Deflated {
+    /// zlib.
+    Zlib(Zlib),
+    /// One of the programs from which zlib came.
+    Gnu(Gnu),
+}
+
+impl Deflated {
+    /// By zlib, at a level from 1 to 9, and what goes with it unless somebody says otherwise.
+    ///
+    /// # Panics
+    /// For any other level.
+    pub const fn usual(level: u8) -> Self {
+        Self::Zlib(Zlib::usual(level))
+    }
+
+    fn code(self) -> u64 {
+        match self {
+            Self::Zlib(zlib) => zlib.code(),
+            Self::Gnu(gnu) => {
+                let program = PROGRAMS.iter().position(|program| *program == gnu.program()).expect("all are listed");
+                ZLIB_CODES + LEVELS * program as u64 + u64::from(gnu.level() - 1)
+            }
+        }
+    }
+
+    fn of_code(code: u64) -> Option<Self> {
+        let Some(gnu) = code.checked_sub(ZLIB_CODES) else { return Some(Self::Zlib(Zlib::of_code(code))) };
+        let program = PROGRAMS.get(usize::try_from(gnu / LEVELS).ok()?)?;
+        Some(Self::Gnu(Gnu::new(*program, (gnu % LEVELS) as u8 + 1)))
+    }
+}
+
 /// What zlib was told when it packed something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Deflated {
+pub struct Zlib {
     level: u8,
     memory_level: u8,
     strategy: u8,
     window_log: u8,
 }
 
-impl Deflated {
+impl Zlib {
     /// A level from 1 to 9, and what goes with it unless somebody says otherwise.
     ///
     /// # Panics
@@ -91,15 +133,15 @@ impl Deflated {
         (level - 1) + LEVELS * ((memory - 1) + MEMORY_LEVELS * (strategy + STRATEGIES * (WINDOW_LOG_MAX - window)))
     }
 
-    fn of_code(mut code: u64) -> Option<Self> {
+    /// Of a code below [`ZLIB_CODES`].
+    fn of_code(mut code: u64) -> Self {
         let mut digit = |base: u64| {
             let digit = (code % base) as u8;
             code /= base;
             digit
         };
         let (level, memory_level, strategy) = (digit(LEVELS) + 1, digit(MEMORY_LEVELS) + 1, digit(STRATEGIES));
-        let window_log = WINDOW_LOG_MAX.checked_sub(code).filter(|log| *log >= WINDOW_LOG_MIN)? as u8;
-        Some(Self { level, memory_level, strategy, window_log })
+        Self { level, memory_level, strategy, window_log: (WINDOW_LOG_MAX - code) as u8 }
     }
 }
 
@@ -192,7 +234,7 @@ impl Params {
         self.kind
     }
 
-    /// The same for a container that is only unpacked: which zlib packed it does not matter, and fewer bytes say so.
+    /// The same for a container that is only unpacked: who packed it does not matter, and fewer bytes say so.
     #[must_use]
     pub fn to_unpack(&self) -> Self {
         let any = |method: Option<Deflated>| method.map(|_| Deflated::usual(1));
@@ -308,10 +350,12 @@ mod tests {
     fn any_method() -> impl Strategy<Value = Method> {
         let parameters = (1..=9_u8, 1..=9_u8, 0..=4_u8, 9..=15_u8);
         let deflated = parameters.prop_map(|(level, memory_level, strategy, window_log)| {
-            Method::Deflated(Deflated { level, memory_level, strategy, window_log })
+            Method::Deflated(Deflated::Zlib(Zlib { level, memory_level, strategy, window_log }))
         });
+        let gnu = (proptest::sample::select(&PROGRAMS[..]), 1..=9_u8);
+        let gnu = gnu.prop_map(|(program, level)| Method::Deflated(Deflated::Gnu(Gnu::new(program, level))));
         let usual = Just(Method::Deflated(Deflated::usual(6)));
-        prop_oneof![Just(Method::Raw), Just(Method::Stored), deflated, usual]
+        prop_oneof![Just(Method::Raw), Just(Method::Stored), deflated, gnu, usual]
     }
 
     proptest! {
@@ -349,6 +393,18 @@ mod tests {
                 prop_assert_eq!(params.encode(), &bytes[..bytes.len() - rest.len()]);
             }
         }
+    }
+
+    #[test]
+    fn the_codes_of_format_1_are_what_they_were() {
+        let zlib = Zlib { level: 9, memory_level: 9, strategy: 4, window_log: 9 };
+        let gnu = |program, level| Deflated::Gnu(Gnu::new(program, level));
+        let (gzip, zip) = (Program::Gzip, Program::Zip);
+        let all = [(69, Deflated::usual(6)), (2835, Deflated::Zlib(zlib)), (2836, gnu(gzip, 1)), (2844, gnu(gzip, 9))];
+        for (number, deflated) in all.into_iter().chain([(2845, gnu(zip, 1)), (2853, gnu(zip, 9))]) {
+            assert_eq!((code(Some(deflated)), of_code(number)), (number, Some(Some(deflated))));
+        }
+        assert_eq!([2854, u64::MAX].map(of_code), [None; 2]);
     }
 
     #[test]

@@ -7,11 +7,12 @@ use std::io::{self, Write};
 
 use super::Error;
 use super::columns::{COLUMNS_LEN_MAX, Columns, Rows};
+use super::member::Deflate;
 use super::params::{Deflated, Each, Method, Params};
 use super::record::{Said, Sizes, Way, end_record};
 use super::unzip::{HEAD_LEN, MEMBER_HEAD_LEN};
 use super::zip::{DIRECTORY_LEN_MAX, END_LEN, MEMBERS_MAX};
-use crate::zlib::{Deflate, crc32};
+use crate::zlib::crc32;
 
 /// What comes next in the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,10 +1,11 @@
 //! Containers: what is unpacked is packed again to the byte, and what somebody made up costs nothing but the attempt.
 
 mod archive;
+mod gnu;
 mod hostile;
 
 use proptest::prelude::*;
-use updraft_delta::container::{Deflated, Kind, Packer, Params, unpack};
+use updraft_delta::container::{Deflated, Kind, Packer, Params, Zlib, unpack};
 use updraft_differ::container::{Unpacked, as_base, recognise};
 
 use archive::{Archive, How, Member, any_archive, gzip, text};
@@ -69,7 +70,7 @@ proptest! {
 
     #[test]
     fn what_is_packed_by_all_parameters_is_found(level in 1..=9_u8, memory_level in 8..=9_u8, len in 0..70_000_usize) {
-        let parameters = Deflated::usual(level).with_memory_level(memory_level);
+        let parameters = Deflated::Zlib(Zlib::usual(level).with_memory_level(memory_level));
         let archive = Archive::of(vec![Member::new("a", &text(len, 1), How::Zlib(parameters))]);
         assert_packed_again(&archive.bytes());
     }

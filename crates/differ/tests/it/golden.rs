@@ -73,6 +73,8 @@ fn pairs() -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
         ("elf-arm64", a64(&lens), a64(&grown)),
         ("zip", data("streamed.zip"), data("python.zip")),
         ("gzip", data("python.gz"), data("python.gz")),
+        ("gnu-gzip", data("lines-old.gz"), data("lines-new.gz")),
+        ("info-zip", data("lines-old.zip"), data("lines-new.zip")),
         ("nothing", Vec::new(), Vec::new()),
     ]
 }
@@ -113,5 +115,11 @@ fn every_way_is_among_them() {
             images.into_iter().any(|image| image.params.kind() == kind)
         };
         assert!(headers.iter().any(is_there), "{kind:?}");
+    }
+    let params = headers.iter().flat_map(|header| &header.outputs).filter_map(|output| output.image.as_ref());
+    let ends: Vec<Vec<u8>> = params.map(|image| image.params.encode()).collect();
+    // gzip -6 and zip -9, as docs/format.md numbers them.
+    for method in [2841_u16, 2853].map(|number| [number as u8 | 0x80, (number >> 7) as u8]) {
+        assert!(ends.iter().any(|params| params.ends_with(&method)), "{method:?}");
     }
 }

@@ -1,8 +1,9 @@
 //! A tiny writer of archives, honest ones and others.
 
 use proptest::prelude::*;
-use updraft_delta::container::Deflated;
-use updraft_delta::zlib::{Deflate, crc32};
+use updraft_delta::container::member::Deflate;
+use updraft_delta::container::{Deflated, Zlib};
+use updraft_delta::zlib::crc32;
 
 /// How a member is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -238,7 +239,8 @@ pub(crate) fn text(len: usize, seed: u32) -> Vec<u8> {
 
 fn any_how() -> impl Strategy<Value = How> {
     let parameters = (1..=9_u8, 8..=9_u8);
-    let zlib = parameters.prop_map(|(level, memory)| How::Zlib(Deflated::usual(level).with_memory_level(memory)));
+    let zlib =
+        parameters.prop_map(|(level, memory)| How::Zlib(Deflated::Zlib(Zlib::usual(level).with_memory_level(memory))));
     let usual = Just(How::Zlib(Deflated::usual(6)));
     prop_oneof![Just(How::Stored), zlib, usual, Just(How::Foreign)]
 }
