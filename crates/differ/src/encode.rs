@@ -25,11 +25,28 @@ const SHAPES: [(u32, u32, u32); 4] = [(4, 0, 0), (0, 0, 2), (2, 0, 2), (2, 2, 2)
 const SAMPLE_LEN: usize = 32 << 20;
 
 /// Groups of outputs as streams that are not compressed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Plain {
     /// The group of each output.
     pub(crate) group_of: Vec<usize>,
     groups: Vec<PlainGroup>,
+    /// How many bytes the streams may have together.
+    max: usize,
+}
+
+/// Why an output cannot be added.
+#[derive(Debug)]
+pub(crate) enum Failed {
+    /// A file cannot be read.
+    Read(io::Error),
+    /// There is no room for its streams.
+    Full,
+}
+
+impl From<io::Error> for Failed {
+    fn from(error: io::Error) -> Self {
+        Self::Read(error)
+    }
 }
 
 /// Streams that are not compressed.
@@ -72,6 +89,16 @@ pub(crate) fn estimate(old: &Image<'_>, new: &File<'_>, copies: &[Copy]) -> usiz
 }
 
 impl Plain {
+    /// Nothing yet, with room for streams of `max` bytes.
+    pub(crate) fn new(max: usize) -> Self {
+        Self { group_of: Vec::new(), groups: Vec::new(), max }
+    }
+
+    /// Whether the streams have no more bytes than they may.
+    pub(crate) fn fits(&self) -> bool {
+        self.groups.iter().map(PlainGroup::taken).sum::<usize>() <= self.max
+    }
+
     /// Adds an output: what `copies` of it and the rest come to. `bases` are those that it may be predicted from, with their places
     /// in `old`.
     pub(crate) fn add(&mut self, bases: &[(usize, &File<'_>)], old: &Image<'_>, new: &File<'_>, copies: &[Copy]) {
@@ -92,12 +119,16 @@ impl Plain {
     /// Adds an output that is too large for memory, as other than an executable or text.
     ///
     /// # Errors
-    /// When a file cannot be read.
-    pub(crate) fn add_large(&mut self, old: &dyn ReadAt, new: &dyn ReadAt, copies: &[Copy]) -> io::Result<()> {
+    /// When a file cannot be read, or there is no room.
+    pub(crate) fn add_large(&mut self, old: &dyn ReadAt, new: &dyn ReadAt, copies: &[Copy]) -> Result<(), Failed> {
         let len = usize::try_from(new.size()?).map_err(io::Error::other)?;
+        let max = self.max;
         let group = self.group(Method::Same);
         group.instructions(len, copies);
+        let inserted = len - copies.iter().map(|copy| copy.len).sum::<usize>();
+        let room = max.checked_sub(group.taken() + inserted).ok_or(Failed::Full)?;
         let [lane, ..] = &mut group.lanes;
+        let full = lane.diff.taken() + room;
         let (mut from, mut to) = (vec![0; PIECE_LEN], vec![0; PIECE_LEN]);
         let mut done = 0;
         for copy in copies.iter().copied().chain([Copy { new: len, old: 0, len: 0 }]) {
@@ -111,6 +142,9 @@ impl Plain {
                 old.read_exact_at(from, (copy.old + at) as u64)?;
                 new.read_exact_at(to, (copy.new + at) as u64)?;
                 lane.diff.add(from, to);
+                if lane.diff.taken() > full {
+                    return Err(Failed::Full);
+                }
             }
         }
         Ok(())
@@ -131,7 +165,7 @@ impl Plain {
     pub(crate) fn encode(&self) -> Encoded {
         let mut encoded = Encoded { groups: Vec::new(), bytes: Vec::new() };
         for group in &self.groups {
-            let parts = group.encode();
+            let parts = group.encode(self.max);
             encoded.bytes.extend(parts.iter().flat_map(|part| &part.bytes));
             let streams = parts.into_iter().map(|part| part.stream).collect();
             encoded.groups.push(Group { method: group.method, streams });
@@ -172,13 +206,19 @@ impl PlainGroup {
         lane.insert.extend_from_slice(&new[done..]);
     }
 
-    /// The streams, with dictionaries that fit into memory together.
-    fn encode(&self) -> Vec<Part> {
+    /// How many bytes the streams have that may have many.
+    fn taken(&self) -> usize {
+        let instructions = self.insert_len.len() + self.copy_len.len() + self.seek.len();
+        instructions + self.lanes.iter().map(|lane| lane.insert.len() + lane.diff.taken()).sum::<usize>()
+    }
+
+    /// The streams, with dictionaries that fit into memory together. None is tried that has more than `max` bytes.
+    fn encode(&self, max: usize) -> Vec<Part> {
         let fit =
             |parts: &[Part]| parts.iter().map(|part| part.stream.dictionary_len()).sum::<u64>() <= DICTIONARIES_LEN_MAX;
         let mut dict_log = DICT_LOG_MAX;
         loop {
-            let parts = self.encode_with(dict_log);
+            let parts = self.encode_with(dict_log, max);
             if fit(&parts) {
                 return parts;
             }
@@ -186,7 +226,7 @@ impl PlainGroup {
         }
     }
 
-    fn encode_with(&self, dict_log_max: u8) -> Vec<Part> {
+    fn encode_with(&self, dict_log_max: u8, max: usize) -> Vec<Part> {
         let compress = |kind: Kind, plain: &[u8]| compress(kind, plain, dict_log_max);
         let native::References { calls, jumps, addresses, steps, gaps, diffs, .. } = &self.references;
         let mut parts = vec![
@@ -203,7 +243,7 @@ impl PlainGroup {
         ];
         for (lane, plain) in Lane::ALL.into_iter().zip(&self.lanes) {
             parts.push(compress(Kind::Insert(lane), &plain.insert));
-            parts.extend(compress_differences(lane, &plain.diff, dict_log_max));
+            parts.extend(compress_differences(lane, &plain.diff, dict_log_max, max));
         }
         parts.retain(|part| part.stream.len > 0);
         parts
@@ -221,10 +261,10 @@ struct Part {
     bytes: Vec<u8>,
 }
 
-fn compress_differences(lane: Lane, diff: &Differences, dict_log_max: u8) -> Vec<Part> {
+fn compress_differences(lane: Lane, diff: &Differences, dict_log_max: u8, max: usize) -> Vec<Part> {
     let compress = |kind: Kind, plain: &[u8]| compress(kind, plain, dict_log_max);
     let sparse = vec![compress(Kind::DiffGap(lane), &diff.gaps), compress(Kind::DiffByte(lane), &diff.bytes)];
-    let Some(dense) = diff.dense() else { return sparse };
+    let Some(dense) = diff.dense(max) else { return sparse };
     let dense = compress(Kind::Diff(lane), &dense);
     let len: usize = sparse.iter().map(|part| part.bytes.len()).sum();
     if dense.bytes.len() < len { vec![dense] } else { sparse }

@@ -12,9 +12,11 @@ use std::io;
 
 use updraft_delta::ReadAt;
 
+use crate::encode::Failed;
 use crate::image::Image;
 use crate::matcher::Copy;
 use crate::memory::Memory;
+use anchors::Table;
 
 /// Files one behind the other, that are read as one.
 pub(crate) struct Joined<'f> {
@@ -54,13 +56,26 @@ impl ReadAt for Joined<'_> {
     }
 }
 
-/// What `new` is copied from in `old`, in the order of the new file.
-pub(crate) fn copies(old: &dyn ReadAt, new: &dyn ReadAt, memory: Memory) -> io::Result<Vec<Copy>> {
-    let anchors = anchors::Table::of(old, memory.for_anchors())?;
-    let long = anchors.copies(old, new)?;
-    drop(anchors);
-    let copies = windows::filled(long, old, new, memory.for_window())?;
-    Ok(joined(copies))
+/// What new files are copied from in old ones.
+pub(crate) struct Large<'f> {
+    old: &'f dyn ReadAt,
+    anchors: Table,
+    memory: Memory,
+}
+
+impl<'f> Large<'f> {
+    /// Reads all of `old`.
+    pub(crate) fn new(old: &'f dyn ReadAt, memory: Memory) -> io::Result<Self> {
+        Ok(Self { old, anchors: Table::of(old, memory.for_anchors())?, memory })
+    }
+
+    /// What `new` is copied from, in its order.
+    pub(crate) fn copies(&self, new: &dyn ReadAt) -> Result<Vec<Copy>, Failed> {
+        let max = self.memory.for_copies();
+        let long = self.anchors.copies(self.old, new, max)?;
+        let copies = windows::filled(long, self.old, new, self.memory.for_window(), max)?;
+        Ok(joined(copies))
+    }
 }
 
 /// The same copies, those that go on in both files as one.
@@ -83,7 +98,7 @@ mod tests {
 
     /// Bytes of `new` that no copy makes, after a look at every byte that one does.
     fn left(old: &[u8], new: &[u8]) -> (usize, usize) {
-        let copies = copies(&old, &new, Memory(MEMORY_MIN)).unwrap();
+        let copies = Large::new(&old, Memory(MEMORY_MIN)).unwrap().copies(&new).unwrap();
         let (mut done, mut left, mut differ) = (0, 0, 0);
         for copy in &copies {
             assert!(copy.new >= done && copy.len > 0, "{copies:?}");

@@ -24,11 +24,9 @@ pub enum Error {
         max: u64,
     },
     /// Too little is alike.
-    #[error("{found} bytes of the new files are in no old one; {max} is what there is memory for")]
-    TooMuchNew {
-        /// How many.
-        found: u64,
-        /// How many there may be.
+    #[error("the new files are too unlike the old ones: there is memory for {max} bytes of what differs")]
+    TooUnlike {
+        /// How many bytes of differences there may be.
         max: u64,
     },
     /// An old file cannot be read.
@@ -94,9 +92,9 @@ pub fn fits(memory: u64, old_len: u64, new_len: u64) -> bool {
     Memory(memory).fits(old_len, new_len)
 }
 
-/// How many bytes [`make_in_parts`] takes in this memory that no old file has.
+/// How many bytes that no old file has [`make_in_parts`] takes in this memory, at most.
 pub fn new_bytes_max(memory: u64) -> u64 {
-    Memory(memory.max(MEMORY_MIN)).for_new_bytes()
+    Memory(memory.max(MEMORY_MIN)).for_streams() as u64
 }
 
 /// Makes the patch that turns `old` into `new`, and applies it to see that it does.

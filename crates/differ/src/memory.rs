@@ -47,13 +47,18 @@ impl Memory {
         (self.for_files() / 16).min(64 << 20) as usize
     }
 
-    /// How many anchors are known.
+    /// How many anchors are known, and about how many samples.
     pub(crate) fn for_anchors(self) -> usize {
         (self.0 / 512) as usize
     }
 
-    /// How many new bytes that no old file has may come together: they are kept, and compressed in several ways.
-    pub(crate) fn for_new_bytes(self) -> u64 {
-        self.for_files() / 4
+    /// How many bytes of streams may come together: they are kept, in buffers that may be twice as long, and compressed in several ways.
+    pub(crate) fn for_streams(self) -> usize {
+        (self.for_files() / 6) as usize
+    }
+
+    /// How many copies may be known at a time, with where each comes from.
+    pub(crate) fn for_copies(self) -> usize {
+        (self.for_files() / 256) as usize
     }
 }

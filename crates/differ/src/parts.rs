@@ -12,9 +12,9 @@ use std::ops::Range;
 use updraft_delta::ReadAt;
 
 use crate::compose::{self, Bases, Listed, Parts};
-use crate::encode::Plain;
+use crate::encode::{Failed, Plain};
 use crate::file::File;
-use crate::large::{self, Joined};
+use crate::large::{Joined, Large};
 use crate::make::{Error, Made, Options};
 use crate::memory::Memory;
 use crate::together;
@@ -41,10 +41,10 @@ pub(crate) fn made(
     let mut outputs: Vec<Parts> = Vec::with_capacity(new.len());
     for part in &parts {
         outputs.extend(sides.compared(part)?);
+        sides.check(&outputs)?;
     }
-    sides.check_new_bytes(&outputs)?;
     let bases = Bases::of(&outputs, old.len(), |number| sides.old_lens[number] as usize);
-    let mut plain = Plain::default();
+    let mut plain = Plain::new(sides.memory.for_streams());
     let mut outputs = outputs.iter();
     for part in &parts {
         sides.write(part, &bases, &mut outputs, &mut plain)?;
@@ -64,13 +64,23 @@ impl Sides<'_> {
                 let (olds, news) = files(&old, &new);
                 Ok(together::compared(&olds, &news))
             }
-            Part::Large { olds, new } => {
+            Part::Large { olds, news } => {
                 let old = Joined::new(olds.iter().map(|n| (self.old[*n], self.old_lens[*n])));
-                let copies = large::copies(&old, self.new[*new], self.memory);
-                let copies = copies.map_err(|source| Error::Compared { number: *new, source })?;
-                let parts = copies.into_iter().flat_map(|copy| old.split(copy));
-                Ok(vec![parts.map(|(n, part)| (olds[n], part)).collect()])
+                let large = Large::new(&old, self.memory).map_err(|e| self.failed(news.start, Failed::Read(e)))?;
+                let outputs = news.clone().map(|new| {
+                    let copies = large.copies(self.new[new]).map_err(|failed| self.failed(new, failed))?;
+                    let parts = copies.into_iter().flat_map(|copy| old.split(copy));
+                    Ok(parts.map(|(n, part)| (olds[n], part)).collect())
+                });
+                outputs.collect()
             }
+        }
+    }
+
+    fn failed(&self, number: usize, failed: Failed) -> Error {
+        match failed {
+            Failed::Read(source) => Error::Compared { number, source },
+            Failed::Full => Error::TooUnlike { max: self.memory.for_streams() as u64 },
         }
     }
 
@@ -97,23 +107,27 @@ impl Sides<'_> {
                 for (new, parts) in news.iter().zip(outputs) {
                     plain.add(&placed, &image, new, &bases.copies(parts));
                 }
-                Ok(())
+                if plain.fits() { Ok(()) } else { Err(self.failed(0, Failed::Full)) }
             }
-            Part::Large { new, .. } => {
+            Part::Large { news, .. } => {
                 let old = Joined::new(bases.numbers.iter().map(|n| (self.old[*n], self.old_lens[*n])));
-                let copies = outputs.next().map(|parts| bases.copies(parts)).unwrap_or_default();
-                let written = plain.add_large(&old, self.new[*new], &copies);
-                written.map_err(|source| Error::Compared { number: *new, source })
+                for (new, parts) in news.clone().zip(outputs) {
+                    let added = plain.add_large(&old, self.new[new], &bases.copies(parts));
+                    added.map_err(|failed| self.failed(new, failed))?;
+                }
+                Ok(())
             }
         }
     }
 
-    /// New bytes that no old file has are kept in memory, so there may be too many.
-    fn check_new_bytes(&self, outputs: &[Parts]) -> Result<(), Error> {
+    /// Copies and new bytes that no old file has are kept in memory, so there may be too many.
+    fn check(&self, outputs: &[Parts]) -> Result<(), Error> {
         let copied: u64 = outputs.iter().flatten().map(|(_, part)| part.len as u64).sum();
-        let found = self.new_lens.iter().sum::<u64>() - copied;
-        let max = self.memory.for_new_bytes();
-        if found > max { Err(Error::TooMuchNew { found, max }) } else { Ok(()) }
+        let new_bytes = self.new_lens[..outputs.len()].iter().sum::<u64>() - copied;
+        let copies: usize = outputs.iter().map(Vec::len).sum();
+        let max = self.memory.for_streams() as u64;
+        let fits = new_bytes <= max && copies <= self.memory.for_copies();
+        if fits { Ok(()) } else { Err(Error::TooUnlike { max }) }
     }
 
     fn read_old(&self, numbers: &[usize]) -> Result<Vec<(usize, Vec<u8>)>, Error> {

@@ -34,7 +34,7 @@ fn tried((mut olds, news): (Vec<File<'_>>, Vec<File<'_>>), options: &Options) ->
     let image = bases.image(|number| known(number).map(File::image));
     let files: Vec<&File<'_>> = bases.numbers.iter().filter_map(|number| known(*number)).collect();
     let placed: Vec<(usize, &File<'_>)> = files.iter().copied().enumerate().collect();
-    let mut plain = Plain::default();
+    let mut plain = Plain::new(usize::MAX);
     for (new, parts) in news.iter().zip(&outputs) {
         plain.add(&placed, &image, new, &bases.copies(parts));
     }

@@ -53,8 +53,11 @@ pub fn refused((old_len, new_len): (u64, u64), memory: u64) -> Option<String> {
     if found > IMAGE_LEN_MAX {
         return Some(format!("the files have {found} bytes together; one patch holds {IMAGE_LEN_MAX} at most"));
     }
+    if fits(memory, old_len, new_len) {
+        return None;
+    }
     // Old files can make no more than they have, as a rule; the rest is compressed in memory.
-    let is_too_new = !fits(memory, old_len, new_len) && new_len.saturating_sub(old_len) > new_bytes_max(memory);
+    let is_too_new = new_len.saturating_sub(old_len) > new_bytes_max(memory);
     let needed = if is_too_new { new_len.saturating_mul(4).saturating_add(MEMORY_MIN) } else { MEMORY_MIN };
     (memory < needed).then(|| {
         let mib = |bytes| bytes >> 20;
@@ -72,8 +75,8 @@ pub type Content<'c> = dyn FnMut(&File<'_>, &mut dyn Write) -> io::Result<()> + 
 pub struct Room<'r> {
     /// About how much memory, in bytes; 256 MiB at least.
     pub memory: u64,
-    /// A file for what does not fit there: as long as all files of both trees together. It is asked for at most once.
-    pub scratch: &'r mut dyn FnMut() -> io::Result<Box<dyn Scratch>>,
+    /// Gives a file for what does not fit there, which will be so many bytes long. It is asked for at most once.
+    pub scratch: &'r mut dyn FnMut(u64) -> io::Result<Box<dyn Scratch>>,
 }
 
 /// Makes the patch from `old` to `new`, and applies it to see that it is right.
@@ -93,7 +96,7 @@ pub fn make(old: &Tree, new: &Tree, content: &mut Content<'_>, room: Room<'_>) -
         let outputs: Vec<&[u8]> = outputs.iter().map(Vec::as_slice).collect();
         return Ok(updraft_differ::make(&bases, &outputs, &options)?.patch);
     }
-    let mut scratch = (room.scratch)().map_err(Error::Scratch)?;
+    let mut scratch = (room.scratch)(bases.len().saturating_add(outputs.len())).map_err(Error::Scratch)?;
     let (bases, outputs) = (bases.spool(content, &mut *scratch)?, outputs.spool(content, &mut *scratch)?);
     let sections = |spans: Vec<(u64, u64)>| -> Vec<Section<'_>> {
         spans.into_iter().map(|(start, len)| Section { file: &*scratch, start, len }).collect()
@@ -193,7 +196,9 @@ struct Append<'s>(&'s mut dyn Scratch);
 
 impl Write for Append<'_> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.0.append(buf)?;
+        // Only the kind is said: room that is lacking for this is no trouble of the place where patches go.
+        let failed = |error: io::Error| io::Error::new(error.kind(), format!("in the scratch file: {}", error.kind()));
+        self.0.append(buf).map_err(failed)?;
         Ok(buf.len())
     }
 
@@ -265,7 +270,7 @@ mod tests {
     }
 
     fn made(old: &Tree, new: &Tree, content: &mut Content<'_>) -> Result<Vec<u8>, Error> {
-        let mut scratch = || panic!("small files fit into memory");
+        let mut scratch = |_| panic!("small files fit into memory");
         make(old, new, content, Room { memory: 1 << 30, scratch: &mut scratch })
     }
 
@@ -292,8 +297,8 @@ mod tests {
         let new = TreeFixture::of(&[("a", &(text(1) + "and more\n")), ("b", "little else")]);
         let both: BTreeMap<_, _> = old.contents().iter().chain(new.contents()).collect();
         let mut asked = 0;
-        let mut scratch = || {
-            asked += 1;
+        let mut scratch = |len| {
+            asked += len;
             Ok(Box::new(Vec::new()) as Box<dyn Scratch>)
         };
         let room = Room { memory: MEMORY_MIN, scratch: &mut scratch };
@@ -301,8 +306,8 @@ mod tests {
         let patch = make(&old.tree(), &new.tree(), content, room).unwrap();
         assert!(patch.len() < 500, "{}", patch.len());
         assert_eq!(names_and_outputs(&patch, (&old.tree(), &new.tree())), 3);
-        assert_eq!(asked, 1);
-        let mut full = || Err(io::ErrorKind::StorageFull.into());
+        assert!(asked > 20_000_000, "room for both trees: {asked}");
+        let mut full = |_| Err(io::ErrorKind::StorageFull.into());
         let room = Room { memory: MEMORY_MIN, scratch: &mut full };
         let said = make(&old.tree(), &new.tree(), content, room).unwrap_err().to_string();
         assert!(said.starts_with("a place for files that do not fit into memory: "), "{said}");

@@ -14,6 +14,7 @@ use updraft_core::tree::patch::nothing;
 use updraft_core::tree::stored::{Encoding, unpack_by_digest};
 use updraft_core::tree::{self, Tree};
 use updraft_delta::Scratch;
+use updraft_files::Dir;
 use updraft_publisher::patch::{self, Room};
 
 /// What to make.
@@ -41,12 +42,25 @@ pub(crate) fn run(args: &MakePatch) -> anyhow::Result<Exit> {
     live_no_longer_than_the_server()?;
     step_back(args.memory)?;
     let (old, new) = (args.tree(args.from)?, args.tree(args.to)?);
-    let mut scratch = || Ok(Box::new(tempfile::tempfile_in(&args.root)?) as Box<dyn Scratch>);
+    let mut scratch = |len| scratch_in(&args.root, len);
     let room = Room { memory: args.memory, scratch: &mut scratch };
     let patch = patch::make(&old, &new, &mut |file, out| args.content(file, out), room)?;
     let mut out = io::stdout().lock();
     out.write_all(&patch).and_then(|()| out.flush()).context("the patch cannot be written")?;
     Ok(Exit::Done)
+}
+
+/// What the store keeps of its disk: it has to take what is published meanwhile.
+const KEPT_FREE: u64 = 1 << 30;
+
+/// A file of no name for `len` bytes, if the disk of the store has room for it.
+fn scratch_in(root: &Path, len: u64) -> io::Result<Box<dyn Scratch>> {
+    let free = Dir::open(root).ok().and_then(|dir| dir.space()).map(|space| space.available);
+    if let Some(free) = free.filter(|free| *free < len.saturating_add(KEPT_FREE)) {
+        let reason = format!("it takes {len} bytes beside {KEPT_FREE} that are kept free, and {free} are free");
+        return Err(io::Error::new(io::ErrorKind::StorageFull, reason));
+    }
+    Ok(Box::new(tempfile::tempfile_in(root)?))
 }
 
 /// Ends this process when its standard input ends.

@@ -54,9 +54,14 @@ impl Differences {
         }
     }
 
-    /// All of them one by one, if enough of them are not zero that this may be smaller.
-    pub(super) fn dense(&self) -> Option<Vec<u8>> {
-        if self.bytes.is_empty() || self.bytes.len() < self.len / DENSE_FROM {
+    /// How many bytes they take.
+    pub(super) fn taken(&self) -> usize {
+        self.gaps.len() + self.bytes.len()
+    }
+
+    /// All of them one by one, if enough of them are not zero that this may be smaller, and there are `max` at most.
+    pub(super) fn dense(&self, max: usize) -> Option<Vec<u8>> {
+        if self.bytes.is_empty() || self.bytes.len() < self.len / DENSE_FROM || self.len > max {
             return None;
         }
         let mut dense = Vec::with_capacity(self.len);

@@ -5,6 +5,7 @@ use std::io;
 use updraft_delta::ReadAt;
 
 use super::blocks::{Blocks, common_ahead, common_back};
+use crate::encode::Failed;
 use crate::gear::{BITS_MIN, Gear, is_taken};
 use crate::matcher::Copy;
 
@@ -80,8 +81,8 @@ impl Table {
         around.filter(|(own, _)| *own == hash).map(|(_, at)| *at).min_by_key(|at| at.abs_diff(expected))
     }
 
-    /// All that is the same around anchors, where it is long enough, in the order of the new file.
-    pub(super) fn copies(&self, old: &dyn ReadAt, new: &dyn ReadAt) -> io::Result<Vec<Copy>> {
+    /// All that is the same around anchors, where it is long enough, in the order of the new file; `max` copies at most.
+    pub(super) fn copies(&self, old: &dyn ReadAt, new: &dyn ReadAt, max: usize) -> Result<Vec<Copy>, Failed> {
         let mut old = Blocks::new(old)?;
         let (mut scanned, mut new) = (Blocks::new(new)?, Blocks::new(new)?);
         let (mut gear, mut at) = (Gear::new(self.bits), 0);
@@ -102,6 +103,9 @@ impl Table {
                 copies.push(Copy { new: at - back, old: place - back, len: back + ahead });
                 at += ahead;
                 gear.restart();
+            }
+            if copies.len() > max {
+                return Err(Failed::Full);
             }
         }
         Ok(copies)

@@ -6,6 +6,7 @@ use std::ops::Range;
 use updraft_delta::ReadAt;
 
 use super::anchors::COPY_MIN;
+use crate::encode::Failed;
 use crate::image::Image;
 use crate::matcher::{self, Copy, Costs};
 use crate::suffix::Index;
@@ -39,8 +40,14 @@ struct Piece {
     near: usize,
 }
 
-/// `long` copies, with those that windows of `window_len` bytes of the old image find between them.
-pub(super) fn filled(long: Vec<Copy>, old: &dyn ReadAt, new: &dyn ReadAt, window_len: usize) -> io::Result<Vec<Copy>> {
+/// `long` copies, with those that windows of `window_len` bytes of the old image find between them; `max` at most.
+pub(super) fn filled(
+    long: Vec<Copy>,
+    old: &dyn ReadAt,
+    new: &dyn ReadAt,
+    window_len: usize,
+    max: usize,
+) -> Result<Vec<Copy>, Failed> {
     let (old_len, new_len) = (len(old)?, len(new)?);
     let (mut copies, gaps) = gaps(long, new_len);
     let pieces = gaps.iter().flat_map(|gap| gap.pieces(window_len / 8, old_len));
@@ -48,6 +55,9 @@ pub(super) fn filled(long: Vec<Copy>, old: &dyn ReadAt, new: &dyn ReadAt, window
     for piece in pieces {
         if window.len() + piece.old_len() > window_len {
             window.compare(old, new, &mut copies)?;
+            if copies.len() > max {
+                return Err(Failed::Full);
+            }
         }
         window.pieces.push(piece);
     }

@@ -16,17 +16,14 @@ use crate::make::Error;
 pub(super) enum Part {
     /// Files that fit into memory together; old ones by their numbers, growing.
     Files { olds: Vec<usize>, news: Range<usize> },
-    /// One new file that does not.
-    Large { olds: Vec<usize>, new: usize },
+    /// New files each of which does not fit together with the old one that it has most in common with.
+    Large { olds: Vec<usize>, news: Range<usize> },
 }
 
-/// About how many samples of all new files together are kept; each file has some, so there are more of them where files are many.
-const SAMPLES: u64 = 4 << 20;
-
-/// Least samples of a file, as a power of two, if it is long enough to have them.
+/// Most samples of a file, as a power of two, that are kept however many there are of all files.
 const FILE_SAMPLES_LOG: u32 = 4;
 
-/// Samples that more new files have tell nothing.
+/// Of more new files that have the same sample, so many are taken: those that are about where the old file is among its own.
 const SAME_MAX: usize = 16;
 
 /// How much is read at a time, in bytes.
@@ -34,11 +31,13 @@ const PIECE_LEN: u64 = 1 << 20;
 
 /// For each new file, the old files that have something in common with it, that with the most first.
 pub(super) fn related(sides: &Sides<'_>) -> Result<Vec<Vec<usize>>, Error> {
-    let total: u64 = sides.new_lens.iter().sum();
-    let bits_max = (total / SAMPLES).next_power_of_two().trailing_zeros().max(BITS_MIN);
+    let (total, count) = (sides.new_lens.iter().sum::<u64>(), sides.memory.for_anchors());
+    let bits_max = (total / count as u64).next_power_of_two().trailing_zeros().max(BITS_MIN);
+    // Each file has some, unless there are very many files.
+    let least = (count / sides.new.len().max(1)).max(1).ilog2().min(FILE_SAMPLES_LOG);
     let mut samples: Vec<(u64, usize)> = Vec::new();
     for (number, (file, len)) in sides.new.iter().zip(&sides.new_lens).enumerate() {
-        let bits = len.max(&1).ilog2().saturating_sub(FILE_SAMPLES_LOG).clamp(BITS_MIN, bits_max);
+        let bits = len.max(&1).ilog2().saturating_sub(least).clamp(BITS_MIN, bits_max);
         let read = each_sample(*file, *len, bits, |hash| samples.push((hash, number)));
         read.map_err(|source| Error::New { number, source })?;
     }
@@ -49,10 +48,12 @@ pub(super) fn related(sides: &Sides<'_>) -> Result<Vec<Vec<usize>>, Error> {
         let mut shared: HashMap<usize, u32> = HashMap::new();
         let read = each_sample(*file, *len, BITS_MIN, |hash| {
             let first = samples.partition_point(|(own, _)| *own < hash);
-            let same = samples[first..].iter().take_while(|(own, _)| *own == hash).take(SAME_MAX + 1);
-            if same.clone().count() <= SAME_MAX {
-                same.for_each(|(_, new)| *shared.entry(*new).or_default() += 1);
-            }
+            let same = samples[first..].partition_point(|(own, _)| *own == hash);
+            // Both sides are in the order of their paths, more or less.
+            let skip =
+                (number * same / sides.old.len()).saturating_sub(SAME_MAX / 2).min(same.saturating_sub(SAME_MAX));
+            let near = samples[first..first + same].iter().skip(skip).take(SAME_MAX);
+            near.for_each(|(_, new)| *shared.entry(*new).or_default() += 1);
         });
         read.map_err(|source| Error::Old { number, source })?;
         shared.into_iter().for_each(|(new, count)| related[new].push((Reverse(count), number)));
@@ -88,7 +89,11 @@ pub(super) fn parts(sides: &Sides<'_>, related: &[Vec<usize>]) -> Vec<Part> {
         parts.extend(open.take().map(Open::closed));
         match Open::with(sides, new, olds) {
             Some(part) => open = Some(part),
-            None => parts.push(Part::Large { olds: sorted(olds), new }),
+            None => match parts.last_mut() {
+                // The old files are read once for all of them.
+                Some(Part::Large { olds: same, news }) if *same == sorted(olds) && news.end == new => news.end += 1,
+                _ => parts.push(Part::Large { olds: sorted(olds), news: new..new + 1 }),
+            },
         }
     }
     parts.extend(open.map(Open::closed));

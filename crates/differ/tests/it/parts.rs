@@ -75,7 +75,37 @@ fn files_that_fit_by_themselves_are_compared_with_their_own() {
 #[test]
 fn what_is_all_new_is_refused_when_it_is_much() {
     let said = in_parts(&[noise(1, 1_000)], &[noise(2, 40 << 20)]).unwrap_err().to_string();
-    assert!(said.starts_with("41943040 bytes of the new files are in no old one"), "{said}");
+    assert!(said.starts_with("the new files are too unlike the old ones"), "{said}");
+}
+
+#[test]
+fn what_differs_everywhere_is_refused_when_it_is_much() {
+    // Every fourth byte: no anchor is the same, and what differs would be kept.
+    let old = noise(1, 48 << 20);
+    let mut new = old.clone();
+    new.iter_mut().step_by(4).for_each(|byte| *byte ^= 0x55);
+    let said = in_parts(&[old], &[new]).unwrap_err().to_string();
+    assert!(said.starts_with("the new files are too unlike the old ones"), "{said}");
+}
+
+#[test]
+fn many_parts_of_one_large_file_are_found_in_it() {
+    let old = noise(1, LARGE);
+    let new: Vec<Vec<u8>> = old.chunks(LARGE / 40).map(|part| [b"part ", part].concat()).collect();
+    let made = in_parts(std::slice::from_ref(&old), &new).unwrap();
+    assert_eq!(applied(&made.patch, &[old], &made.bases).unwrap(), new);
+    assert!(made.patch.len() < 900, "{}", made.patch.len());
+}
+
+#[test]
+fn files_that_are_nearly_the_same_are_compared_with_their_own() {
+    let common = noise(1, 1 << 20);
+    let images = |tail: u8| (0..24_u8).map(move |n| (n, tail));
+    let image = |(n, tail): (u8, u8)| [&common[..], &noise(u64::from(n) + 9, 100_000), &[tail]].concat();
+    let (old, new): (Vec<_>, Vec<_>) = (images(1).map(image).collect(), images(2).map(image).collect());
+    let made = in_parts(&old, &new).unwrap();
+    assert_eq!(applied(&made.patch, &old, &made.bases).unwrap(), new);
+    assert!(made.patch.len() < 2_000, "{}", made.patch.len());
 }
 
 #[test]

@@ -134,7 +134,7 @@ impl Job<'_> {
             self.publisher.progress.advance(file.size);
             Ok(())
         };
-        let mut scratch = || {
+        let mut scratch = |_| {
             let file = tempfile::tempfile_in(&self.publisher.options.scratch)?;
             Ok(Box::new(file) as Box<dyn Scratch>)
         };
