@@ -3,6 +3,7 @@
 //! Metadata travels as text, exactly as it was signed. Nothing here is believed by either side because of where it came
 //! from: the server verifies what it is given as a device would, and so does the tool.
 
+mod channels;
 mod health;
 mod patches;
 
@@ -15,9 +16,10 @@ use crate::channel::Channel;
 use crate::digest::{Digest, Sha256};
 use crate::key::PublicKey;
 use crate::name::{AppName, ChannelName, Platform};
-use crate::release::{Notes, ReleaseName, TreeRef};
+use crate::release::{Notes, ReleaseName, Terms, TreeRef};
 use crate::version::Version;
 
+pub use channels::{ChannelChange, ChannelChanged, ChannelStatus, StreamStatus};
 pub use health::{AppHealth, AppState, Finding, Health, Level, Matter, Renewer, RoleHealth, span};
 pub use patches::{Patch, PatchState, Patches};
 
@@ -91,6 +93,9 @@ pub struct Release {
     pub notes: Notes,
     /// Its files.
     pub tree: TreeRef,
+    /// What its publisher says of who may get it.
+    #[serde(default, skip_serializing_if = "Terms::is_empty")]
+    pub terms: Terms,
     /// Whether it is kept though no channel points at it.
     pub pinned: bool,
     /// The channels that point at it, and how.

@@ -9,6 +9,7 @@
 
 mod accept;
 mod blob;
+mod channel;
 mod commit;
 mod create;
 mod error;
@@ -21,7 +22,6 @@ mod load;
 mod parallel;
 mod patches;
 mod presence;
-mod promote;
 mod renew;
 mod rotate;
 mod sign;

@@ -9,6 +9,8 @@ use super::bucket::Salt;
 use super::fraction::Fraction;
 use super::rollout::Wave;
 use crate::Timestamp;
+use crate::digest::Digest;
+use crate::json;
 use crate::limits::REASON_LEN_MAX;
 use crate::name::{ChannelName, Platform};
 use crate::release::ReleaseName;
@@ -158,8 +160,8 @@ impl fmt::Display for Reason {
     }
 }
 
-/// How a channel stands on one platform, in a word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// How a channel stands on one platform, in a word; the later ones are more serious.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// One release, for everybody.
@@ -194,6 +196,13 @@ impl Channel {
     /// The TUF target that carries the document of the channel `name`.
     pub fn target_path(name: &ChannelName) -> String {
         format!("channels/{name}")
+    }
+
+    /// A name for all that people decide about it. It stays as long as nobody decides anything; what was left behind is the
+    /// server's own business, and does not count.
+    pub fn revision(&self) -> Digest {
+        let decided = Self { retired: BTreeSet::new(), ..self.clone() };
+        Digest::of(&json::canonical(&serde_json::to_value(decided).expect("a channel is plain JSON")))
     }
 
     /// Every release that it points at: current and previous ones, and candidates.
@@ -249,5 +258,11 @@ impl Candidate {
             Some(stop) => self.wave.fraction_after(stop.ran_secs),
             None => self.wave.fraction_at(now),
         }
+    }
+
+    /// When it will have reached everybody, if nobody does anything until then.
+    pub fn full_at(&self) -> Option<Timestamp> {
+        let grows_to_all = self.stopped.is_none() && self.wave.to_ppm.is_full();
+        grows_to_all.then(|| self.wave.ends())
     }
 }

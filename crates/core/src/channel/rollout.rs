@@ -162,6 +162,12 @@ impl Wave {
         u64::try_from(ran).unwrap_or(0).min(self.over_secs)
     }
 
+    /// When it has come as far as it will.
+    pub fn ends(&self) -> Timestamp {
+        let over = SignedDuration::from_secs(i64::try_from(self.over_secs).unwrap_or(i64::MAX));
+        self.begun.checked_add(over).unwrap_or(Timestamp::MAX)
+    }
+
     /// How far it is at `now`. It never shrinks as time goes on.
     pub fn fraction_at(&self, now: Timestamp) -> Fraction {
         if now < self.begun {

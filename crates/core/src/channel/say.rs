@@ -1,9 +1,10 @@
-//! The same in words: what a person reads of a pick, a bar, a stop.
+//! The same in words: what a person reads of a pick, a bar, a stop, a channel.
 
 use std::fmt;
 
-use super::document::{By, How, Stop, Yanked};
+use super::document::{By, Candidate, Channel, How, Stop, Stream, Yanked};
 use super::pick::{Bar, Passed, Pick, Why};
+use crate::Timestamp;
 use crate::name::Platform;
 
 /// The most passed releases that a sentence names.
@@ -113,5 +114,38 @@ impl fmt::Display for Stop {
         };
         write!(f, "{how}{by} since {}", self.at)?;
         if self.reason.is_empty() { Ok(()) } else { write!(f, " ({})", self.reason) }
+    }
+}
+
+impl Channel {
+    /// Who gets what from it at `now`, in a sentence.
+    pub fn sentence(&self, now: Timestamp) -> String {
+        let of = |(platform, stream): (&Platform, &Stream)| match platform.is_any() {
+            true => stream.sentence(now),
+            false => format!("on {platform} {}", stream.sentence(now)),
+        };
+        let all: Vec<_> = self.platforms.iter().take(PLATFORMS_NAMED_MAX).map(of).collect();
+        if all.is_empty() { "nothing for anybody".to_owned() } else { all.join("; ") }
+    }
+}
+
+impl Stream {
+    /// Who gets what from it at `now`, in a sentence.
+    pub fn sentence(&self, now: Timestamp) -> String {
+        let current = &self.current;
+        let Some(candidate) = &self.candidate else { return format!("{current} for everybody") };
+        let Candidate { version, wave, stopped, .. } = candidate;
+        let reached = candidate.fraction_at(now);
+        match stopped {
+            Some(stop) => {
+                format!("{current} for everybody; the rollout of {version} to {reached} of devices is {stop}")
+            }
+            None if reached.is_full() => format!("{version} for everybody"),
+            None if wave.to_ppm > reached => {
+                let (to, end) = (wave.to_ppm, wave.ends());
+                format!("{version} for {reached} of devices, growing to {to} until {end}; {current} for the others")
+            }
+            None => format!("{version} for {reached} of devices; {current} for the others"),
+        }
     }
 }

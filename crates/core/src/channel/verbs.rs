@@ -177,6 +177,16 @@ pub enum Verb {
     },
 }
 
+impl Verb {
+    /// Whether `channel` gives everybody already what this promotes: then it was said before, and its answer was lost.
+    pub fn is_done(&self, channel: &Channel) -> bool {
+        let Self::Promote { release, rollout, max_bits_per_sec: None } = self else { return false };
+        let stream = channel.platforms.get(&release.platform);
+        rollout.is_none_or(|rollout| rollout.is_full())
+            && stream.is_some_and(|stream| stream.current == release.version)
+    }
+}
+
 /// What a verb needs to know: where, of what, when, by whom.
 #[derive(Debug, Clone, Copy)]
 pub struct Moment<'a> {

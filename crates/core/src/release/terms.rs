@@ -4,7 +4,7 @@
 //! each release, so that a device decides among all live releases without asking for the documents of those that it passes
 //! over. A channel can only narrow them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -104,6 +104,15 @@ impl Terms {
         (!self.is_empty()).then(|| serde_json::json!({ "terms": self }))
     }
 
+    /// Whether all that `other` says is said here, too.
+    pub fn include(&self, other: &Self) -> bool {
+        let set = |channels: &Option<Vec<ChannelName>>| channels.clone().map(BTreeSet::from_iter);
+        (other.channels.is_none() || set(&self.channels) == set(&other.channels))
+            && other.min_os.iter().all(|(os, version)| self.min_os.get(os) == Some(version))
+            && other.stepping_stones.iter().all(|stone| self.stepping_stones.contains(stone))
+            && other.mandatory_since <= self.mandatory_since
+    }
+
     /// # Errors
     /// When there is more than fits, or a release of `version` cannot say this.
     pub fn check(&self, version: &Version) -> Result<(), Error> {
@@ -198,6 +207,25 @@ mod tests {
         assert!(Terms::from_custom(Some(&serde_json::json!({"terms": {"min_os": 12}}))).is_err());
         assert_eq!(terms.min_os_for(&"macos-aarch64".parse().unwrap()), Some(&version("12")));
         assert_eq!(terms.min_os_for(&"linux-x86_64".parse().unwrap()), None);
+    }
+
+    #[test]
+    fn what_was_said_can_be_compared() {
+        let beta: ChannelName = "beta".parse().unwrap();
+        let channels = |names: &[&ChannelName]| Terms {
+            channels: Some(names.iter().copied().cloned().collect()),
+            ..Terms::default()
+        };
+        let stable = ChannelName::stable();
+        assert!(channels(&[&beta, &stable]).include(&channels(&[&stable, &beta])));
+        assert!(channels(&[&beta]).include(&Terms::default()) && !Terms::default().include(&channels(&[&beta])));
+        assert!(stones(&["1.0", "2.0"]).include(&stones(&["2.0"])) && !stones(&["1.0"]).include(&stones(&["2.0"])));
+        let since = |text: &str| Terms { mandatory_since: Some(version(text)), ..Terms::default() };
+        assert!(since("2.0").include(&since("1.0")) && !since("1.0").include(&since("2.0")));
+        assert!(!Terms::default().include(&since("1.0")));
+        let os =
+            |text: &str| Terms { min_os: BTreeMap::from([("macos".to_owned(), version(text))]), ..Terms::default() };
+        assert!(os("12").include(&os("12.0")) && !os("12").include(&os("13")) && !Terms::default().include(&os("12")));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use updraft_core::Timestamp;
 use updraft_core::api;
-use updraft_core::channel::Channel;
+use updraft_core::channel::{By, Channel, Moment, Salt};
 use updraft_core::digest::Sha256;
 use updraft_core::layout::{self, Key};
 use updraft_core::limits::{CHANNELS_MAX, LIVE_RELEASES_MAX, METADATA_LEN_MAX};
@@ -17,8 +17,8 @@ use updraft_core::release::{self, Release, ReleaseName, Terms};
 use updraft_core::signed::Envelope;
 use updraft_core::trust::{MetadataFile, Role, Root, TargetFile, Targets};
 
+use super::channel::{self, verb_of};
 use super::commit::{Change, Outcome, TRIES};
-use super::promote::{self, Promoted};
 use super::rotate;
 use super::sign::File;
 use super::slot::Slot;
@@ -98,7 +98,7 @@ fn plan(view: &View, new: &api::NewTargets, now: Timestamp) -> Result<Plan, Erro
     }
     let (targets, file) = believe(view, new, now)?;
     let (releases, documents) = releases(view, &targets, new)?;
-    let channels = channels(view, &releases, new)?;
+    let channels = channels(view, &releases, new, now)?;
     let is_new = |(path, _): &(&String, &Release)| !view.releases.contains_key(*path);
     let new = releases.iter().filter(is_new).map(|(_, release)| release.clone()).collect();
     let expiry = Expiry::Checked(now);
@@ -184,11 +184,15 @@ fn releases(view: &View, targets: &Targets, new: &api::NewTargets) -> Result<Rel
         documents.push((layout::release(&view.name, &name, sha256), Bytes::from(text.to_owned())));
         releases.insert(path.clone(), release);
     }
-    let live: release::Live = releases.values().map(|release| (release.name(), release.terms.clone())).collect();
+    let live = live(&releases);
     for (path, release) in releases.iter().filter(|(path, _)| !view.releases.contains_key(*path)) {
         release.terms.check_stones(&release.name(), &live).map_err(|e| refused(format!("'{path}': {e}")))?;
     }
     Ok((releases, documents))
+}
+
+fn live(releases: &BTreeMap<String, Release>) -> release::Live {
+    releases.values().map(|release| (release.name(), release.terms.clone())).collect()
 }
 
 /// Devices go by the terms in the list before they see a document: both say the same, or devices would be led in vain.
@@ -239,17 +243,19 @@ fn channels(
     view: &View,
     releases: &BTreeMap<String, Release>,
     new: &api::NewTargets,
+    now: Timestamp,
 ) -> Result<Option<BTreeMap<ChannelName, Channel>>, Error> {
-    let live: BTreeSet<ReleaseName> = releases.values().map(Release::name).collect();
+    let live = live(releases);
     let mut channels = view.channels.clone();
-    if let Some(promotion) = &new.promote
-        && let Promoted::To(promoted) = promote::apply(&view.name, &channels, releases, promotion)?
-    {
-        channels = promoted;
+    if let Some(promotion) = &new.promote {
+        // What everybody gets at once has no buckets, and needs no salt.
+        let salt = Salt::from_bytes([0; 16]);
+        let at = Moment { channel: &promotion.channel, live: &live, now, by: By::Person, salt };
+        channels = channel::apply(&view.name, &channels, &verb_of(promotion), &at)?.unwrap_or(channels);
     }
     for (name, channel) in &mut channels {
-        channel.retired.retain(|release| live.contains(release));
-        if let Some(dropped) = channel.releases().find(|release| !live.contains(release)) {
+        channel.retired.retain(|release| live.contains_key(release));
+        if let Some(dropped) = channel.releases().find(|release| !live.contains_key(release)) {
             return Err(Error::Conflict(format!(
                 "app {}: channel {name} names release {dropped}, which the new targets drop; read it again and sign again",
                 view.name

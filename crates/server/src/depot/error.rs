@@ -1,7 +1,7 @@
 //! Why the depot did not do what it was asked: few kinds, each one that a caller can act on.
 
 use updraft_core::digest::Digest;
-use updraft_core::name::AppName;
+use updraft_core::name::{AppName, ChannelName};
 
 use super::keys;
 use crate::store;
@@ -15,6 +15,16 @@ pub enum Error {
     /// There is no such thing.
     #[error("{0}")]
     NotFound(String),
+    /// There is no such channel.
+    #[error("app {app} has no channel {channel}")]
+    NoChannel {
+        /// The app.
+        app: AppName,
+        /// What was asked for.
+        channel: ChannelName,
+        /// Those that there are, as a sentence goes on.
+        there: String,
+    },
     /// The app is there already, with another root.
     #[error("app {0} exists already: choose another name, or publish to it with its own keys")]
     Exists(AppName),
@@ -87,6 +97,17 @@ pub enum Error {
 impl Error {
     pub(super) fn no_app(app: &AppName) -> Self {
         Self::NotFound(format!("there is no app {app} here: `updraft app list` shows those that are"))
+    }
+
+    pub(super) fn no_channel<'a>(
+        app: &AppName,
+        channel: &ChannelName,
+        there: impl Iterator<Item = &'a ChannelName>,
+    ) -> Self {
+        let there: Vec<_> = there.map(ChannelName::as_str).collect();
+        let there =
+            if there.is_empty() { "it has none yet".to_owned() } else { format!("it has {}", there.join(", ")) };
+        Self::NoChannel { app: app.clone(), channel: channel.clone(), there }
     }
 
     pub(super) fn missing(all: &[String]) -> Self {

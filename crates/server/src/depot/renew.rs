@@ -1,4 +1,5 @@
-//! Renewal: the server signs its own roles anew long before they expire, whether anything else happens or not.
+//! Renewal: the server signs its own roles anew long before they expire, whether anything else happens or not. Rollouts that
+//! have reached everybody end on the same occasion.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -6,6 +7,7 @@ use std::sync::Arc;
 use updraft_core::Timestamp;
 use updraft_core::name::AppName;
 
+use super::channel::settled;
 use super::commit::{Change, Outcome, TRIES};
 use super::sign::{due_at, later};
 use super::slot::Slot;
@@ -22,7 +24,8 @@ pub struct Renewed {
 }
 
 impl Depot {
-    /// Signs anew every online role, of every app, of which less than half of the life is left. An app that could not be
+    /// Signs anew every online role, of every app, of which less than half of the life is left, and ends every rollout that
+    /// has reached everybody. An app that could not be
     /// read before is tried again, and so is a rotation that was announced and could not be completed.
     pub async fn renew(&self, now: Timestamp) -> Renewed {
         let mut renewed = Renewed::default();
@@ -58,7 +61,7 @@ impl Depot {
         self.inner.owing.notified().await;
     }
 
-    /// When the next role is due; `None` without apps.
+    /// When the next role is due, or the next rollout ends; `None` without apps.
     pub fn next_renewal(&self) -> Option<Timestamp> {
         self.next_renewal_without(&BTreeSet::new())
     }
@@ -81,7 +84,8 @@ impl Depot {
                 return Ok(false);
             }
             // The publisher's part may have expired: devices then say so, and the server's part is not to blame.
-            match self.commit(slot, &view, Change::none(&view, Expiry::Ignored), now).await? {
+            let change = Change { channels: settled(&view, now), ..Change::none(&view, Expiry::Ignored) };
+            match self.commit(slot, &view, change, now).await? {
                 Outcome::Done(_) => return Ok(true),
                 Outcome::Lost => view = self.load_in_turn(slot).await?,
             }
@@ -95,10 +99,12 @@ fn outlives(view: &View, options: Options, now: Timestamp) -> bool {
     view.timestamp.expires.at() > later(now, options.timestamp_life_secs)
 }
 
-/// When the first of the online roles is due.
+/// When the first of the online roles is due, or a rollout has reached everybody.
 fn first_due(view: &View, options: Options) -> Timestamp {
     let timestamp = due_at(&view.timestamp.expires, options.timestamp_life_secs);
     let snapshot = due_at(&view.snapshot.expires, options.online_life_secs);
     let channels = due_at(&view.channels_role.expires, options.online_life_secs);
-    timestamp.min(snapshot).min(channels)
+    let streams = view.channels.values().flat_map(|channel| channel.platforms.values());
+    let full = streams.filter_map(|stream| stream.candidate.as_ref()?.full_at()).min();
+    timestamp.min(snapshot).min(channels).min(full.unwrap_or(Timestamp::MAX))
 }

@@ -145,6 +145,7 @@ impl View {
             date: release.date,
             notes: release.notes.clone(),
             tree: release.tree.clone(),
+            terms: release.terms.clone(),
             pinned: self.is_pinned(&name),
             on,
         }

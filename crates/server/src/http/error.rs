@@ -189,7 +189,7 @@ impl From<depot::Error> for Error {
         use depot::Error as E;
         let detail = error.to_string();
         let (status, kind) = match &error {
-            E::NotFound(_) => (StatusCode::NOT_FOUND, "not-found"),
+            E::NotFound(_) | E::NoChannel { .. } => (StatusCode::NOT_FOUND, "not-found"),
             E::Exists(_) => (StatusCode::CONFLICT, "exists"),
             E::Conflict(_) => (StatusCode::CONFLICT, "conflict"),
             E::NotNewer(_) => (StatusCode::UNPROCESSABLE_ENTITY, "not-newer"),
@@ -207,8 +207,10 @@ impl From<depot::Error> for Error {
             tracing::error!(error = %Chain(&error), "a request failed");
         }
         let mut failed = Self::new(status, kind, detail);
-        if let E::Offset { have, .. } = error {
-            failed.0.upload = Some(UploadState { offset: have });
+        match error {
+            E::Offset { have, .. } => failed.0.upload = Some(UploadState { offset: have }),
+            E::NoChannel { there, .. } => failed.0.remedy = Some(there),
+            _ => {}
         }
         failed
     }

@@ -20,7 +20,7 @@ use updraft_core::Timestamp;
 use updraft_core::api;
 use updraft_core::digest::Digest;
 use updraft_core::limits::{API_BODY_LEN_MAX, MISSING_BATCH_MAX, TREE_LEN_MAX};
-use updraft_core::name::AppName;
+use updraft_core::name::{AppName, ChannelName};
 use updraft_core::tree::stored::Encoding;
 
 use super::error::Error;
@@ -44,6 +44,7 @@ pub(super) fn routes(shared: &Shared) -> Router<Shared> {
         .route("/apps/{app}/patches/{from}/{to}/retry", post(retry_patch))
         .route("/apps/{app}/releases", post(publish))
         .route("/apps/{app}/promote", post(promote))
+        .route("/apps/{app}/channels/{channel}", get(channel).post(change_channel))
         .route("/gc", post(gc))
         .route("/fsck", post(fsck))
         .route("/health", get(health::all))
@@ -200,6 +201,23 @@ async fn promote(
     to_its_end(async move { shared.depot.promote(&app, &promotion, Timestamp::now()).await }).await.map(Json)
 }
 
+async fn channel(
+    State(shared): State<Shared>,
+    OnChannel { app, channel }: OnChannel,
+) -> Result<Json<api::ChannelStatus>, Error> {
+    Ok(Json(shared.depot.channel(&app, &channel, Timestamp::now())?))
+}
+
+async fn change_channel(
+    State(shared): State<Shared>,
+    OnChannel { app, channel }: OnChannel,
+    Bounded(change): Bounded<api::ChannelChange>,
+) -> Result<Json<api::ChannelChanged>, Error> {
+    to_its_end(async move { shared.depot.change_channel(&app, &channel, &change, Timestamp::now()).await })
+        .await
+        .map(Json)
+}
+
 async fn gc(
     State(shared): State<Shared>,
     Bounded(request): Bounded<api::GcRequest>,
@@ -258,6 +276,22 @@ impl<S: Send + Sync> axum::extract::FromRequestParts<S> for Name {
         let Path(app) =
             Path::<String>::from_request_parts(parts, state).await.map_err(|e| Error::bad_request(e.body_text()))?;
         parse(&app).map(Self)
+    }
+}
+
+/// The channel that a path names.
+struct OnChannel {
+    app: AppName,
+    channel: ChannelName,
+}
+
+impl<S: Send + Sync> axum::extract::FromRequestParts<S> for OnChannel {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut http::request::Parts, state: &S) -> Result<Self, Error> {
+        let path = Path::<(String, String)>::from_request_parts(parts, state).await;
+        let Path((app, channel)) = path.map_err(|e| Error::bad_request(e.body_text()))?;
+        Ok(Self { app: parse(&app)?, channel: parse(&channel)? })
     }
 }
 

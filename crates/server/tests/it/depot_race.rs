@@ -6,6 +6,7 @@ use updraft_server::depot::{Depot, Error};
 use updraft_server::store::Store;
 use updraft_testkit::clock;
 
+use super::depot_channel::{change, promote, status};
 use super::depot_rotate_support::*;
 use super::depot_support::*;
 
@@ -99,6 +100,34 @@ async fn a_publisher_and_a_promotion() {
         assert_eq!(view.channels["stable"].platforms.values().next().unwrap().current.as_str(), "1.1.0");
         assert_history(&store, &heads, &one).await;
     }
+}
+
+#[tokio::test]
+async fn two_who_promote_on_the_same_state() {
+    let mut first_won = 0;
+    for seed in 0..SEEDS {
+        let (store, heads, one, two) = pair(seed, seed % 3 == 0).await;
+        for version in ["1.1.0", "1.2.0"] {
+            publish(&one, version, "any", None, clock::now()).await.unwrap();
+        }
+        let seen = Some(status(&one, clock::now()).revision);
+        let (a, b) = tokio::join!(
+            change(&one, seen, promote("1.1.0", "5%"), clock::now()),
+            change(&two, seen, promote("1.2.0", "10%"), clock::now()),
+        );
+        let (won, told) = match (&a, &b) {
+            (Ok(won), Err(Error::Conflict(told))) => (won, told),
+            (Err(Error::Conflict(told)), Ok(won)) => (won, told),
+            neither => panic!("{seed}: {neither:?}"),
+        };
+        first_won += u32::from(a.is_ok());
+        let expected = if a.is_ok() { "1.1.0 for 5% of devices" } else { "1.2.0 for 10% of devices" };
+        assert!(told.contains(expected), "{seed}: {told}");
+        one.newest(&app()).await.unwrap();
+        assert_eq!(status(&one, clock::now()), won.now, "{seed}");
+        assert_history(&store, &heads, &one).await;
+    }
+    assert!(first_won > 0, "the seeds let the first be first");
 }
 
 #[tokio::test]

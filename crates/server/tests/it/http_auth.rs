@@ -164,6 +164,8 @@ async fn every_route_of_the_api_is_behind_the_gate() {
         ("PUT", &trees),
         ("POST", "/apps/demo/releases"),
         ("POST", "/apps/demo/promote"),
+        ("GET", "/apps/demo/channels/stable"),
+        ("POST", "/apps/demo/channels/stable"),
         ("POST", "/gc"),
         ("POST", "/fsck"),
     ] {

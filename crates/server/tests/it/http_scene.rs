@@ -130,7 +130,19 @@ impl Publisher {
 
     /// Publishes `files` on `stable`, every blob as it is.
     pub(crate) async fn publish(&mut self, version: &str, files: &TreeFixture, notes: Notes) -> Release {
-        let (release, new) = self.prepare(version, files, notes);
+        self.publish_on("stable", version, files, notes).await
+    }
+
+    /// The same on another channel.
+    pub(crate) async fn publish_on(
+        &mut self,
+        channel: &str,
+        version: &str,
+        files: &TreeFixture,
+        notes: Notes,
+    ) -> Release {
+        let (release, mut new) = self.prepare(version, files, notes);
+        new.promote = Some(api::Promotion { channel: channel.parse().unwrap(), release: release.name() });
         for (digest, content) in files.contents() {
             let mut upload = self.depot.upload(&demo(), *digest, Encoding::Raw, 0).await.unwrap();
             if !upload.is_stored() {

@@ -3,6 +3,7 @@
 
 mod depot_accept;
 mod depot_bundles;
+mod depot_channel;
 mod depot_crash;
 mod depot_fsck;
 mod depot_gc;
@@ -17,6 +18,7 @@ mod depot_support;
 mod depot_upload;
 mod heard;
 mod http_auth;
+mod http_channel;
 mod http_health;
 mod http_pages;
 mod http_patches;
