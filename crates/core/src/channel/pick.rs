@@ -236,21 +236,20 @@ impl Scene<'_> {
     }
 
     /// The next release on the way to `goal`: that itself, or the first stepping stone before it.
+    ///
+    /// Only the goal is asked for stones: each release lists all of its own. Were a stone asked as well, one that its
+    /// publisher has dropped since, or for which the list has no room any more, would hold old devices for ever.
     fn way_to(&self, goal: &ReleaseName) -> Result<ReleaseName, Bar> {
-        let mut step = self.passable(goal)?;
-        // Each stone is older than the one before, and newer than what the device has: this ends.
-        while let Some((stone, found)) = self.stone_before(&step) {
-            let at_stone = |bar| Bar::SteppingStone { stone: stone.clone(), bar: Box::new(bar) };
-            let found = found.ok_or_else(|| at_stone(Bar::Unlisted))?;
-            step = self.passable(&found).map_err(at_stone)?;
-        }
-        Ok(step)
+        let goal = self.passable(goal)?;
+        let Some(stone) = self.stone_before(&goal) else { return Ok(goal) };
+        let found = self.find(stone).ok_or(Bar::Unlisted);
+        let step = found.and_then(|found| self.passable(&found));
+        step.map_err(|bar| Bar::SteppingStone { stone: stone.clone(), bar: Box::new(bar) })
     }
 
-    /// The first stepping stone that lies between the device and `step`, and the live release that it is.
-    fn stone_before(&self, step: &ReleaseName) -> Option<(Version, Option<ReleaseName>)> {
-        let stone = self.live.get(step)?.first_stone(self.device.version?, &step.version)?;
-        Some((stone.clone(), self.find(stone)))
+    /// The first stepping stone that lies between the device and `goal`.
+    fn stone_before(&self, goal: &ReleaseName) -> Option<&Version> {
+        self.live.get(goal)?.first_stone(self.device.version?, &goal.version)
     }
 
     /// `name` as its publisher spelt it, if nothing is between it and the device.

@@ -189,6 +189,23 @@ fn a_device_passes_through_every_stepping_stone() {
     );
 }
 
+/// A stone that its publisher had dropped held those before it all the same: the stone after it still named it.
+#[test]
+fn only_the_goal_says_what_a_device_must_pass_through() {
+    let mut app = App::new(&["1.0"]);
+    let stones =
+        |list: &[&str]| Terms { stepping_stones: list.iter().map(|text| version(text)).collect(), ..Terms::default() };
+    app.publish("2.0", stones(&["2.0"]));
+    app.publish("2.5", stones(&["2.5"]));
+    app.live.insert(name("3.0"), stones(&["2.5"]));
+    app.promote("3.0", None, 0);
+    app.tell(&yank("2.0", "loses settings"), 60).unwrap();
+    assert_eq!(taken(&Copy::on("1.0").pick(&app, 60)).as_deref(), Some("2.5"));
+    // Nor does one that is not listed any more, as the oldest of more than a list has room for.
+    app.live.remove(&name("2.0"));
+    assert_eq!(taken(&Copy::on("1.0").pick(&app, 60)).as_deref(), Some("2.5"));
+}
+
 #[test]
 fn what_a_publisher_calls_mandatory_stays_so_when_it_is_skipped() {
     let mut app = App::new(&["1.0"]);
