@@ -189,10 +189,12 @@ fn masked_trees(seeds: &Seeds) {
 }
 
 fn containers(seeds: &Seeds) {
-    let real: [&[u8]; 3] = [
+    let real: [&[u8]; 5] = [
         include_bytes!("../../../crates/differ/tests/data/python.zip"),
         include_bytes!("../../../crates/differ/tests/data/streamed.zip"),
         include_bytes!("../../../crates/differ/tests/data/python.gz"),
+        include_bytes!("../../../crates/differ/tests/data/lines-new.gz"),
+        include_bytes!("../../../crates/differ/tests/data/lines-new.zip"),
     ];
     for container in real {
         let found = recognise(container, 1 << 20).expect("it is a container");
