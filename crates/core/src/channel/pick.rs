@@ -249,7 +249,25 @@ impl Scene<'_> {
 
     /// The first stepping stone that lies between the device and `goal`.
     fn stone_before(&self, goal: &ReleaseName) -> Option<&Version> {
-        self.live.get(goal)?.first_stone(self.device.version?, &goal.version)
+        let have = self.device.version?;
+        let is_between = |stone: &&Version| have < *stone && **stone < goal.version;
+        let listed = self.live.get(goal)?.first_stone(have, &goal.version);
+        self.own_stones(goal).filter(is_between).chain(listed).min()
+    }
+
+    /// The stones that the device's own platform alone has on the way to `goal`. What is for `any` lists none of them: only
+    /// that platform's own releases tell.
+    fn own_stones(&self, goal: &ReleaseName) -> impl Iterator<Item = &Version> {
+        let platform = self.device.platform;
+        let asked = goal.platform.is_any() && !platform.is_any();
+        let is_before = move |(name, terms): &(&ReleaseName, &Terms)| {
+            asked
+                && name.platform == *platform
+                && name.version < goal.version
+                && terms.allows_channel(self.device.channel)
+        };
+        let named = self.live.iter().filter(is_before).flat_map(|(_, terms)| &terms.stepping_stones);
+        named.filter(|stone| self.live.contains_key(&self.names(stone)[0]))
     }
 
     /// `name` as its publisher spelt it, if nothing is between it and the device.

@@ -206,6 +206,30 @@ fn only_the_goal_says_what_a_device_must_pass_through() {
     assert_eq!(taken(&Copy::on("1.0").pick(&app, 60)).as_deref(), Some("2.5"));
 }
 
+/// A release for `any` does not list the stones of one platform, and devices of that platform jumped over them.
+#[test]
+fn a_platforms_own_stone_comes_before_what_is_for_any() {
+    let mut app = App::new(&["1.0"]);
+    let stone = |text: &str| Terms { stepping_stones: vec![version(text)], ..Terms::default() };
+    app.publish("1.5", stone("1.5"));
+    app.publish("2.0 for linux-x86_64", stone("2.0"));
+    let for_beta = Terms { channels: Some(vec!["beta".parse().unwrap()]), ..stone("2.2") };
+    app.publish("2.2 for linux-x86_64", for_beta);
+    app.publish("3.0", Terms::default());
+    app.promote("3.0", None, 0);
+    let gets = |have: &str| taken(&Copy::on(have).pick(&app, 0));
+    assert_eq!(gets("1.0").as_deref(), Some("1.5"));
+    check(
+        &Copy::on("1.5").pick(&app, 0),
+        Some("2.0 for linux-x86_64"),
+        &["stepping_stone"],
+        "gets 2.0 for linux-x86_64, which it must have before 3.0",
+    );
+    assert_eq!(gets("2.0").as_deref(), Some("3.0"), "what only beta has is none for stable");
+    let mac = Copy { platform: "macos-aarch64".parse().unwrap(), ..Copy::on("1.5") };
+    assert_eq!(taken(&mac.pick(&app, 0)).as_deref(), Some("3.0"));
+}
+
 #[test]
 fn what_a_publisher_calls_mandatory_stays_so_when_it_is_skipped() {
     let mut app = App::new(&["1.0"]);
