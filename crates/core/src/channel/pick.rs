@@ -5,7 +5,7 @@
 //! and where that is not for it what was fully out before. It is never sent back, and never past a stepping stone.
 
 use super::bucket::{Bucket, DeviceId};
-use super::document::{Channel, How, Stop, Yanked};
+use super::document::{Candidate, Channel, How, State, Stop, Yanked};
 use super::fraction::Fraction;
 use crate::Timestamp;
 use crate::name::{ChannelName, Platform};
@@ -312,11 +312,22 @@ impl Scene<'_> {
     /// What the channel names for this device, yanked releases too: the newest first, its own platform before `any`.
     fn offered(&self) -> Vec<ReleaseName> {
         let is_mine = |platform: &Platform| platform == self.device.platform || platform.is_any();
+        let named = self.channel.releases().filter(|name| !self.is_left_behind(name));
         let yanked = self.channel.yanked.iter().map(|yanked| yanked.release.clone());
-        let mut names: Vec<_> = self.channel.releases().chain(yanked).filter(|name| is_mine(&name.platform)).collect();
+        let mut names: Vec<_> = named.chain(yanked).filter(|name| is_mine(&name.platform)).collect();
         names.sort_by(|a, b| b.version.cmp(&a.version).then(a.platform.is_any().cmp(&b.platform.is_any())));
         names.dedup();
         names
+    }
+
+    /// Whether a candidate that has reached everybody pushes `name` out of the channel. The server notes that later
+    /// ([`Channel::settled`]); a device is not to notice when.
+    fn is_left_behind(&self, name: &ReleaseName) -> bool {
+        let Some(stream) = self.channel.platforms.get(&name.platform) else { return false };
+        let is_named = |version: &Version| *version == name.version;
+        let reached = stream.candidate.as_ref().filter(|_| stream.state(self.now) == State::Full);
+        let stays = |candidate: &Candidate| is_named(&candidate.version) || is_named(&stream.current);
+        reached.is_some_and(|candidate| !stays(candidate))
     }
 
     fn names(&self, version: &Version) -> [ReleaseName; 2] {

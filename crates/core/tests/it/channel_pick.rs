@@ -265,6 +265,23 @@ fn an_old_system_gets_what_still_runs_on_it() {
     assert_eq!(taken(&mac.pick(&app, 0)).as_deref(), Some("2.0"), "that system is not limited");
 }
 
+/// It got the one before the last until the server had settled the channel, and nothing from then on.
+#[test]
+fn an_old_system_gets_the_same_before_and_after_a_rollout_is_settled() {
+    let mut app = App::new(&["1.0", "2.0", "3.0"]);
+    app.promote("2.0", None, 0);
+    app.promote("3.0", Some("1%..100%/1h"), 0);
+    for new in ["2.0", "3.0"] {
+        let min_os = BTreeMap::from([("linux".to_owned(), version("5.10"))]);
+        app.live.insert(name(new), Terms { min_os, ..Terms::default() });
+    }
+    let gets = |app: &App, second| taken(&Copy::on("0.9").pick(app, second));
+    assert_eq!(gets(&app, HOUR - 1).as_deref(), Some("1.0"));
+    assert_eq!(gets(&app, HOUR), None);
+    app.channel = app.channel.settled(at(HOUR));
+    assert_eq!(gets(&app, HOUR), None);
+}
+
 #[test]
 fn a_channel_cannot_give_what_its_publisher_did_not_allow() {
     let mut app = App::new(&["1.0", "2.0"]);

@@ -142,6 +142,8 @@ proptest! {
     ) {
         let pick = copy.ask(&channel, &live, now);
         is_allowed(&channel, &live, &copy, &pick, now)?;
+        let settled = channel.clone().settled(now);
+        prop_assert_eq!(&copy.ask(&settled, &live, now).take, &pick.take, "settling changes nothing for anybody");
         // A device has the document as JSON and the terms from the list; a server has them as they are.
         let text = serde_json::to_string(&channel).unwrap();
         let signed: Channel = serde_json::from_str(&text).unwrap();
