@@ -31,9 +31,9 @@ pub(crate) enum Command {
     /// Look at releases, or keep one
     #[command(subcommand)]
     Release(Release),
-    /// Look at a channel, or point it at a release
+    /// Look at a channel, point it at a release, and steer its rollout
     #[command(subcommand)]
-    Channel(Channel),
+    Channel(crate::channel::args::Command),
     /// Make, apply or explain a patch between two files or two directories; or see to those of a server
     #[command(subcommand)]
     Patch(Patch),
@@ -190,9 +190,8 @@ pub(crate) struct Publish {
     /// notes.LOCALE.md in DIR say; they are not content then
     #[arg(long, value_name = "FILE|TEXT")]
     pub(crate) notes: Option<String>,
-    /// Only these channels may ever carry it; may be given more than once
-    #[arg(long, value_name = "C")]
-    pub(crate) allow_channel: Vec<ChannelName>,
+    #[command(flatten)]
+    pub(crate) terms: crate::terms::Terms,
     /// Make the patches from the last releases here and upload them, instead of leaving that to the server
     #[arg(long)]
     pub(crate) make_patches: bool,
@@ -261,35 +260,6 @@ pub(crate) struct Pin {
     pub(crate) keys: Keys,
     #[command(flatten)]
     pub(crate) server: Server,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Channel {
-    /// Show what a channel points at
-    Show {
-        /// The channel
-        channel: ChannelName,
-        /// The app
-        #[arg(long, value_name = "NAME")]
-        app: AppName,
-        #[command(flatten)]
-        server: Server,
-        /// Answer as JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// Point a channel at a live release
-    Promote {
-        /// The channel
-        channel: ChannelName,
-        #[command(flatten)]
-        release: ReleaseArgs,
-        #[command(flatten)]
-        server: Server,
-        /// Only say what would change
-        #[arg(long)]
-        dry_run: bool,
-    },
 }
 
 #[derive(Debug, Subcommand)]

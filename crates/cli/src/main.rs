@@ -16,6 +16,7 @@ mod release;
 mod remote;
 mod secrets;
 mod serve;
+mod terms;
 mod workshop;
 
 use std::process::ExitCode;

@@ -72,11 +72,11 @@ fn wanted(args: &Publish, dir: &Dir) -> anyhow::Result<Wanted> {
     };
     Ok(Wanted {
         app: args.app.clone(),
+        terms: args.terms.of(&version),
         version,
         platform: args.platform.clone(),
         notes,
         channel: args.channel.clone(),
-        allowed: (!args.allow_channel.is_empty()).then(|| args.allow_channel.clone()),
     })
 }
 

@@ -15,7 +15,7 @@ use updraft_core::Timestamp;
 use updraft_core::digest::{Digest, Hasher};
 use updraft_core::name::{AppName, ChannelName, Platform};
 use updraft_core::path::RelPath;
-use updraft_core::release::{Notes, Release, ReleaseName};
+use updraft_core::release::{Notes, Release, ReleaseName, Terms};
 use updraft_core::tree::Tree;
 use updraft_core::version::Version;
 use updraft_files::Dir;
@@ -204,7 +204,7 @@ impl Folder {
             platform,
             notes: content.notes,
             channel: Some(self.channel.clone()),
-            allowed: None,
+            terms: Terms::default(),
         };
         let published = publisher.publish(&content.dir, &content.tree, &wanted, now)?;
         if published.committed.is_none() {

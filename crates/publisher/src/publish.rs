@@ -19,7 +19,7 @@ use updraft_core::api::Committed;
 use updraft_core::channel;
 use updraft_core::limits::{LIVE_RELEASES_MAX, RELEASE_LEN_MAX};
 use updraft_core::name::{AppName, ChannelName, Platform};
-use updraft_core::release::{FromTree, Notes, Release, ReleaseName, Terms, TreeRef};
+use updraft_core::release::{self, FromTree, Notes, Release, ReleaseName, Terms, TreeRef};
 use updraft_core::tree::stored::{Hint, pack};
 use updraft_core::tree::{Tree, codec};
 use updraft_core::trust::TargetFile;
@@ -53,6 +53,18 @@ pub enum Error {
         /// The release that exists.
         release: Box<ReleaseName>,
     },
+    /// The version exists, and says something else of who may get it.
+    #[error(
+        "version {release} is published already, and what was to be said now of who may get it was not signed then; \
+         give this one a greater version"
+    )]
+    OtherTerms {
+        /// The release that exists.
+        release: Box<ReleaseName>,
+    },
+    /// What was to be said of who may get it cannot be said.
+    #[error(transparent)]
+    Terms(release::Error),
     /// The version would go back.
     #[error("version {wanted} is not newer than {current}, which channel {channel} has; give it a greater version")]
     NotNewer {
@@ -156,14 +168,19 @@ pub struct Wanted {
     pub notes: Notes,
     /// The channel to put it on in the same step; none to publish it and promote it nowhere.
     pub channel: Option<ChannelName>,
-    /// The only channels that may ever point at it; none for any.
-    pub allowed: Option<Vec<ChannelName>>,
+    /// What only its publisher may say of who gets it.
+    pub terms: Terms,
 }
 
 impl Wanted {
     /// Which release that is.
     pub fn name(&self) -> ReleaseName {
         ReleaseName { platform: self.platform.clone(), version: self.version.clone() }
+    }
+
+    /// What will be signed of who gets it: what is wanted, and what it takes over from the live releases before it.
+    fn terms(&self, base: &Base) -> Terms {
+        self.terms.clone().following(&self.name(), &base.terms())
     }
 }
 
@@ -309,7 +326,6 @@ fn tree_ref(tree: &Tree, plan: &Plan, hint: &Hint, packed_len: u64) -> TreeRef {
 }
 
 fn release(wanted: &Wanted, tree: TreeRef, from: Vec<FromTree>, base: &Base, now: Timestamp) -> Release {
-    let terms = Terms { channels: wanted.allowed.clone(), ..Terms::default() };
     Release {
         format: 1,
         app: wanted.app.clone(),
@@ -318,7 +334,7 @@ fn release(wanted: &Wanted, tree: TreeRef, from: Vec<FromTree>, base: &Base, now
         date: now,
         notes: wanted.notes.clone(),
         tree,
-        terms: terms.following(&wanted.name(), &base.terms()),
+        terms: wanted.terms(base),
         from,
     }
 }

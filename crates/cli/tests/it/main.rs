@@ -13,6 +13,7 @@ mod patch_large;
 mod patch_updates;
 mod python_tuf;
 mod real_software;
+mod rollout;
 mod seed;
 mod support;
 mod threats;

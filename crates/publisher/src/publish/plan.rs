@@ -121,11 +121,10 @@ fn step(remote: &dyn Remote, base: &Base, tree: Digest, wanted: &Wanted) -> Resu
         Err(Error::ChannelNotAllowed { release: Box::new(release), channel: channel.clone() })
     };
     let Some(live) = base.find(&wanted.name()) else {
-        if let (Some(channel), Some(allowed)) = (&wanted.channel, &wanted.allowed)
-            && !allowed.contains(channel)
-        {
+        if let Some(channel) = wanted.channel.as_ref().filter(|channel| !wanted.terms.allows_channel(channel)) {
             return not_allowed(channel, wanted.name());
         }
+        check_terms(base, wanted)?;
         return match in_the_way(base.channels(), wanted) {
             Some((channel, current)) => Err(not_newer(wanted.name(), channel, current)),
             None => Ok(Step::Publish),
@@ -134,6 +133,9 @@ fn step(remote: &dyn Remote, base: &Base, tree: Digest, wanted: &Wanted) -> Resu
     let release = base.document(remote, &live)?;
     if release.tree.digest != tree {
         return Err(Error::OtherContent { release: Box::new(live.name) });
+    }
+    if !release.terms.include(&wanted.terms) {
+        return Err(Error::OtherTerms { release: Box::new(live.name) });
     }
     let Some(channel) = &wanted.channel else { return Ok(Step::Nothing) };
     if !release.allows_channel(channel) {
@@ -144,6 +146,13 @@ fn step(remote: &dyn Remote, base: &Base, tree: Digest, wanted: &Wanted) -> Resu
         Some(current) if current.version > live.name.version => Err(not_newer(live.name, channel.clone(), current)),
         _ => Ok(Step::Promote(Promotion { channel: channel.clone(), release: live.name })),
     }
+}
+
+/// Refuses terms that no release can have, or that would lead devices over a stepping stone that is not there.
+fn check_terms(base: &Base, wanted: &Wanted) -> Result<(), Error> {
+    let terms = wanted.terms(base);
+    terms.check(&wanted.version).map_err(Error::Terms)?;
+    terms.check_stones(&wanted.name(), &base.terms()).map_err(Error::Terms)
 }
 
 fn not_newer(wanted: ReleaseName, channel: ChannelName, current: ReleaseName) -> Error {

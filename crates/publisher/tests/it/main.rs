@@ -16,7 +16,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 use updraft_core::name::{AppName, Platform};
-use updraft_core::release::Notes;
+use updraft_core::release::{Notes, Terms};
 use updraft_core::tree::Tree;
 use updraft_files::Dir;
 use updraft_files::index::Index;
@@ -103,6 +103,6 @@ fn wanted(version: &str, channel: &str) -> Wanted {
         platform: Platform::any(),
         notes: Notes::Text(format!("what is new in {version}")),
         channel: (!channel.is_empty()).then(|| channel.parse().unwrap()),
-        allowed: None,
+        terms: Terms::default(),
     }
 }

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex};
 use updraft_core::digest::Digest;
 use updraft_core::layout;
 use updraft_core::name::Platform;
-use updraft_core::release::{Notes, ReleaseName};
+use updraft_core::release::{Notes, ReleaseName, Terms};
 use updraft_core::tree::stored::Encoding;
 use updraft_core::trust::{MetadataFile, Role};
 use updraft_publisher::keys::{KeyName, Unlocked};
 use updraft_publisher::pin::pin;
-use updraft_publisher::publish::{Error, Step};
+use updraft_publisher::publish::{Error, Step, Wanted};
 use updraft_publisher::{Phase, Progress, base, create};
 use updraft_testkit::{TreeFixture, clock, keys, noise};
 
@@ -157,13 +157,34 @@ fn a_release_may_name_the_only_channels_that_it_is_for() {
     let server = Server::new("demo");
     let desk = Desk::with_app(&server);
     let mut beta_only = wanted("1.0.0", "stable");
-    beta_only.allowed = Some(vec!["beta".parse().unwrap()]);
+    beta_only.terms.channels = Some(vec!["beta".parse().unwrap()]);
     let error = desk.publish(&server, &build(), &beta_only).unwrap_err();
     assert!(matches!(error, Error::ChannelNotAllowed { .. }), "{error}");
     beta_only.channel = None;
     desk.publish(&server, &build(), &beta_only).unwrap();
     let error = desk.publish(&server, &build(), &wanted("1.0.0", "stable")).unwrap_err();
     assert!(matches!(error, Error::ChannelNotAllowed { .. }), "{error}");
+}
+
+#[test]
+fn what_may_not_be_said_is_refused_before_anything_is_sent() {
+    let server = Server::new("demo");
+    let desk = Desk::with_app(&server);
+    desk.publish(&server, &build(), &wanted("1.0.0", "stable")).unwrap();
+    let with = |version: &str, stone: &str| {
+        let terms = Terms { stepping_stones: vec![stone.parse().unwrap()], ..Terms::default() };
+        Wanted { terms, ..wanted(version, "stable") }
+    };
+    let sent = server.versions();
+    let refused = |wanted: &Wanted| desk.publish(&server, &build(), wanted).unwrap_err().to_string();
+    assert!(refused(&with("1.1.0", "0.9")).contains("no live release 0.9"));
+    assert!(refused(&with("1.1.0", "1.2")).contains("newer than 1.1.0 itself"));
+    // What was signed without it cannot say it now; what was signed with it may be said again.
+    assert!(matches!(desk.publish(&server, &build(), &with("1.0.0", "1.0.0")), Err(Error::OtherTerms { .. })));
+    assert_eq!(server.versions(), sent);
+    desk.publish(&server, &build(), &with("1.1.0", "1.1")).unwrap();
+    let again = desk.publish(&server, &build(), &with("1.1.0", "1.1.0")).unwrap();
+    assert_eq!(again.plan.step, Step::Nothing);
 }
 
 #[test]
