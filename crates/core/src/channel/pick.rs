@@ -242,7 +242,7 @@ impl Scene<'_> {
     fn way_to(&self, goal: &ReleaseName) -> Result<ReleaseName, Bar> {
         let goal = self.passable(goal)?;
         let Some(stone) = self.stone_before(&goal) else { return Ok(goal) };
-        let found = self.find(stone).ok_or(Bar::Unlisted);
+        let found = self.stone(stone).ok_or(Bar::Unlisted);
         let step = found.and_then(|found| self.passable(&found));
         step.map_err(|bar| Bar::SteppingStone { stone: stone.clone(), bar: Box::new(bar) })
     }
@@ -339,6 +339,14 @@ impl Scene<'_> {
     fn find(&self, version: &Version) -> Option<ReleaseName> {
         let names = self.names(version);
         names.iter().find_map(|name| self.live.get_key_value(name)).map(|(name, _)| name.clone())
+    }
+
+    /// The same of a stepping stone: one that this channel may have before one that it may not.
+    fn stone(&self, version: &Version) -> Option<ReleaseName> {
+        let is_allowed =
+            |name: &&ReleaseName| self.live.get(name).is_some_and(|terms| terms.allows_channel(self.device.channel));
+        let allowed = self.names(version).iter().find(is_allowed).cloned();
+        allowed.or_else(|| self.find(version))
     }
 
     fn yanked(&self, version: &Version) -> Option<&Yanked> {

@@ -77,11 +77,13 @@ impl Terms {
             Some(mine) => mine.iter().all(|channel| terms.allows_channel(channel)),
             None => terms.channels.is_none(),
         };
-        for (_, terms) in live.iter().filter(|(other, terms)| is_before(other) && is_for_all(terms, &self.channels)) {
-            let stones = terms.stepping_stones.iter().filter(|stone| is_stone_live(stone, &name.platform, live));
-            self.stepping_stones.extend(stones.cloned());
-            self.mandatory_since = self.mandatory_since.max(terms.mandatory_since.clone());
-        }
+        let is_mine = |(other, terms): &(&ReleaseName, &Self)| is_before(other) && is_for_all(terms, &self.channels);
+        let before: Vec<_> = live.iter().filter(is_mine).map(|(_, terms)| terms).collect();
+        let stones = before.iter().flat_map(|terms| &terms.stepping_stones);
+        let stones: Vec<_> = stones.filter(|stone| self.can_pass(stone, &name.platform, live)).cloned().collect();
+        self.stepping_stones.extend(stones);
+        let since = before.iter().map(|terms| terms.mandatory_since.clone()).max().flatten();
+        self.mandatory_since = self.mandatory_since.max(since);
         self.stepping_stones.sort();
         self.stepping_stones.dedup();
         let surplus = self.stepping_stones.len().saturating_sub(STEPPING_STONES_MAX);
@@ -138,22 +140,41 @@ impl Terms {
     }
 
     /// # Errors
-    /// When a stepping stone of the release `name` is no `live` release: nobody could pass through it.
+    /// When somebody who may have the release `name` could not pass through one of its stepping stones: it is no `live`
+    /// release, or not for all channels that `name` is for.
     pub fn check_stones(&self, name: &ReleaseName, live: &Live) -> Result<(), Error> {
-        let is_there = |stone: &Version| *stone == name.version || is_stone_live(stone, &name.platform, live);
-        match self.stepping_stones.iter().find(|stone| !is_there(stone)) {
-            Some(stone) => Err(Error(format!(
+        let is_other = |stone: &&Version| **stone != name.version;
+        let can_pass = |stone: &&Version| self.can_pass(stone, &name.platform, live);
+        let Some(stone) = self.stepping_stones.iter().filter(is_other).find(|stone| !can_pass(stone)) else {
+            return Ok(());
+        };
+        Err(Error(match stones_at(stone, &name.platform, live).next() {
+            None => format!(
                 "{name}: there is no live release {stone} for {} to be its stepping stone; publish that first, or name another",
                 name.platform
-            ))),
-            None => Ok(()),
+            ),
+            Some(_) => format!(
+                "{name}: its stepping stone {stone} is not for every channel that it is for itself, so devices there could never \
+                 have it; allow both the same channels, or name another"
+            ),
+        }))
+    }
+
+    /// Whether every device of `platform` that may have a release of these terms may have `stone`.
+    fn can_pass(&self, stone: &Version, platform: &Platform, live: &Live) -> bool {
+        match &self.channels {
+            None => stones_at(stone, platform, live).any(|terms| terms.channels.is_none()),
+            Some(mine) => {
+                mine.iter().all(|mine| stones_at(stone, platform, live).any(|terms| terms.allows_channel(mine)))
+            }
         }
     }
 }
 
-fn is_stone_live(stone: &Version, platform: &Platform, live: &Live) -> bool {
-    let on = |platform: Platform| live.contains_key(&ReleaseName { platform, version: stone.clone() });
-    on(platform.clone()) || on(Platform::any())
+/// The live releases of this version that a device of `platform` may have on its way, its own before that for `any`.
+fn stones_at<'a>(stone: &Version, platform: &Platform, live: &'a Live) -> impl Iterator<Item = &'a Terms> {
+    let names = [platform.clone(), Platform::any()].map(|platform| ReleaseName { platform, version: stone.clone() });
+    names.into_iter().filter_map(|name| live.get(&name))
 }
 
 #[cfg(test)]
@@ -243,5 +264,28 @@ mod tests {
         assert!(stones(&["2.0", "3.0"]).check_stones(&goal, &live).is_ok());
         let error = stones(&["1.5"]).check_stones(&goal, &live).unwrap_err().to_string();
         assert!(error.contains("no live release 1.5 for linux-x86_64"), "{error}");
+    }
+
+    /// A device on a channel that the stone was not for could never have it, and nothing behind it.
+    #[test]
+    fn a_stone_is_for_every_channel_that_the_release_is_for() {
+        let on = |names: &[&str]| Some(names.iter().map(|name| name.parse().unwrap()).collect());
+        let mut live = Live::from([(name("any", "2.0"), Terms { channels: on(&["beta"]), ..Terms::default() })]);
+        let check = |channels: Option<Vec<ChannelName>>, live: &Live| {
+            let terms = Terms { channels, ..stones(&["2.0", "3.0"]) };
+            terms.check_stones(&name("linux-x86_64", "3.0"), live).map_err(|e| e.to_string())
+        };
+        assert_eq!(check(on(&["beta"]), &live), Ok(()));
+        for channels in [None, on(&["beta", "stable"])] {
+            let error = check(channels, &live).unwrap_err();
+            assert!(error.contains("stepping stone 2.0 is not for every channel"), "{error}");
+        }
+        // Where the device's own platform has one, that may do.
+        live.insert(name("linux-x86_64", "2.0"), Terms { channels: on(&["stable"]), ..Terms::default() });
+        assert_eq!(check(on(&["beta", "stable"]), &live), Ok(()));
+        assert!(check(None, &live).is_err());
+        // What nobody could pass through is not taken over either.
+        live.insert(name("any", "2.5"), stones(&["2.0", "2.5"]));
+        assert_eq!(Terms::default().following(&name("any", "3.0"), &live), stones(&["2.5"]));
     }
 }
