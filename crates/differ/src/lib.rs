@@ -35,5 +35,7 @@ mod together;
 
 pub use make::{Error, Made, Options, fits, make, make_in_parts, new_bytes_max};
 pub use memory::MEMORY_MIN;
-/// Most bytes of old files together, and of new ones, that are compared at once.
-pub use suffix::TEXT_LEN_MAX as IMAGE_LEN_MAX;
+/// Most bytes of old files together, and of new ones.
+pub use updraft_delta::limits::IMAGE_LEN_MAX;
+/// What files are read from, and written to where they do not fit into memory.
+pub use updraft_delta::{ReadAt, Scratch};

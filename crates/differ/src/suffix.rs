@@ -4,7 +4,7 @@
 use libsais::SuffixArrayConstruction;
 
 /// Longest text, in bytes: places are kept as 31 bits.
-pub const TEXT_LEN_MAX: usize = i32::MAX as usize;
+pub(crate) const TEXT_LEN_MAX: usize = i32::MAX as usize;
 
 /// From this length on, places are found by their first three bytes instead of two: the table takes 64 MiB.
 const WIDE_FROM: usize = 48 << 20;

@@ -10,9 +10,7 @@ use updraft_core::limits::ZSTD_WINDOW_LOG_MAX;
 use updraft_core::tree::patch::{Masked, contents, lacking, mask};
 use updraft_core::tree::stored::Encoding;
 use updraft_core::tree::{File, Tree, codec};
-use updraft_delta::limits::IMAGE_LEN_MAX;
-use updraft_delta::{ReadAt, Scratch};
-use updraft_differ::{MEMORY_MIN, Options, fits, make_in_parts, new_bytes_max};
+use updraft_differ::{IMAGE_LEN_MAX, MEMORY_MIN, Options, ReadAt, Scratch, fits, make_in_parts, new_bytes_max};
 
 /// Why there is no patch.
 #[derive(Debug, thiserror::Error)]

@@ -19,7 +19,7 @@ use updraft_core::release::ReleaseName;
 use updraft_core::tree::patch::{contents, lacking, nothing, worth_len_max};
 use updraft_core::tree::stored::{Encoding, Hint, unpack_by_digest};
 use updraft_core::tree::{self, Tree};
-use updraft_delta::Scratch;
+use updraft_differ::Scratch;
 use updraft_files::Dir;
 
 use super::Publisher;
