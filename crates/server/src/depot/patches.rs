@@ -223,16 +223,13 @@ impl Depot {
         }
     }
 
-    /// What patches there are to be to the releases of `view`. Newcomers get what is fully out on a channel.
+    /// What patches there are to be to the releases of `view`.
     fn aims(&self, view: &View) -> Aims {
         let options = &self.inner.options;
-        let current = view.channels.values().flat_map(|channel| &channel.platforms).filter_map(|(platform, stream)| {
-            view.release(&ReleaseName { platform: platform.clone(), version: stream.current.clone() })
-        });
         Aims {
             live: view.releases.values().map(Known::of).collect(),
             releases_max: options.patch_releases,
-            bundled: current.filter(|_| options.patch_bundles).map(|release| release.tree.digest).collect(),
+            bundled: if options.patch_bundles { for_newcomers(view) } else { BTreeSet::new() },
         }
     }
 
@@ -269,7 +266,9 @@ impl Depot {
     /// What of patches the collector is to leave alone: those that it is asked about, and the trees from which the next
     /// ones are made.
     pub(super) async fn kept_patches(&self, slot: &Slot, view: &View, now: Timestamp) -> Result<Needed, Error> {
-        let Aims { live, releases_max, bundled } = self.aims(view);
+        let Aims { live, releases_max, .. } = self.aims(view);
+        // Also one that was handed in, where this server makes none.
+        let bundled = for_newcomers(view);
         let live = live.into_iter().map(|release| release.tree).collect();
         self.look_at_book(slot, |book| {
             let sources = queue::sources(book, releases_max, now);
@@ -282,6 +281,14 @@ impl Depot {
         })
         .await
     }
+}
+
+/// The trees that newcomers get: those of what is fully out on a channel.
+fn for_newcomers(view: &View) -> BTreeSet<Digest> {
+    let current = view.channels.values().flat_map(|channel| &channel.platforms).filter_map(|(platform, stream)| {
+        view.release(&ReleaseName { platform: platform.clone(), version: stream.current.clone() })
+    });
+    current.map(|release| release.tree.digest).collect()
 }
 
 /// Patches that could not be made.

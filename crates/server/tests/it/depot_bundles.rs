@@ -109,4 +109,11 @@ async fn whoever_wants_none_gets_none() {
     publish(&depot, "1.1.0").await;
     let pairs: Vec<_> = listed(&depot).await.into_iter().map(|patch| (patch.from, patch.to)).collect();
     assert_eq!(pairs, [(alike("1.0.0").tree().digest(), two.tree().digest())]);
+    // One that somebody else made stays all the same.
+    let bundle = bundle_of(&two);
+    hand_in(&depot, bundle, &patch(&TreeFixture::of(&[]), &two), clock::now()).await.unwrap();
+    for days in [1, 9, 17] {
+        depot.gc(wet(), clock::days(days)).await.unwrap();
+    }
+    assert!(store.stat(&layout::patch(&app(), bundle.from, bundle.to)).await.unwrap().is_some());
 }
