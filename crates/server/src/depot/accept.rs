@@ -164,7 +164,10 @@ fn releases(view: &View, targets: &Targets, new: &api::NewTargets) -> Result<Rel
             .ok_or_else(|| refused(format!("targets: '{path}' is not where a release lies")))?;
         let is_twice = !names.insert(name.clone());
         if let Some(release) = unchanged(view, path, file, &name)? {
-            lists_its_terms(view, file, &release)?;
+            // How it was listed before is no fault of this publish: older publishers listed no terms.
+            if terms_in(file) != view.targets.targets.get(path).and_then(terms_in) {
+                lists_its_terms(view, file, &release)?;
+            }
             releases.insert(path.clone(), release);
             continue;
         }
@@ -206,6 +209,10 @@ fn lists_its_terms(view: &View, file: &TargetFile, release: &Release) -> Result<
         view.name,
         release.name()
     )))
+}
+
+fn terms_in(file: &TargetFile) -> Option<&serde_json::Value> {
+    file.custom.as_ref()?.get("terms")
 }
 
 /// The release at `path`, if it is live already with the same content.

@@ -6,9 +6,10 @@ use updraft_core::layout;
 use updraft_core::release::Release;
 use updraft_core::signed::Envelope;
 use updraft_core::tree::stored::{Encoding, Hint, pack};
-use updraft_core::trust::{TargetFile, Targets};
-use updraft_server::depot::{Depot, Error, View};
-use updraft_testkit::{TreeFixture, clock, keys};
+use updraft_core::trust::{Role, TargetFile, Targets};
+use updraft_server::depot::{Depot, Error, OnlineKeys, View};
+use updraft_server::store::Store;
+use updraft_testkit::{SimRepo, TreeFixture, clock, keys};
 
 use super::depot_support::*;
 
@@ -245,4 +246,37 @@ async fn both_encodings_of_a_blob_count() {
     // missing, heard "nothing", and the seed's routes, which need the file raw, failed for ever.
     upload(&depot, &content).await.unwrap();
     assert_eq!(depot.missing(&app(), &[digest]).await.unwrap(), [Some(stored(true))]);
+}
+
+/// An app with a release for one channel, published before terms were listed, could never publish again: each publish
+/// carries the old listing over.
+#[tokio::test]
+async fn what_an_older_publisher_listed_without_terms_stays() {
+    let (store, online) = (Store::memory(), OnlineKeys::memory());
+    let key = online.get_or_make(&app()).unwrap();
+    let mut repo = SimRepo::with_keys(app().as_str(), &[keys::root()], 1, &keys::targets(), &key);
+    let only_beta = |release: &mut Release| release.terms.channels = Some(vec!["beta".parse().unwrap()]);
+    let old = repo.publish_with("1.0.0", "any", &build("1.0.0"), only_beta);
+    repo.promote("beta", &old);
+    let path = old.target_path();
+    repo.tamper(&Role::Targets, |targets| drop(targets["targets"][&path].as_object_mut().unwrap().remove("custom")));
+    for (key, bytes) in repo.objects() {
+        store.put(key, bytes.clone().into()).await.unwrap();
+    }
+    let depot = open(&store, &online, clock::now()).await;
+    assert_eq!(depot.view(&app()).unwrap().targets.targets[&path].custom, None);
+    publish(&depot, "1.1.0", "any", Some("stable"), clock::now()).await.unwrap();
+
+    // What it says now has to be true.
+    let view = depot.view(&app()).unwrap();
+    let list = |custom: serde_json::Value| {
+        let targets = targets_of(&view, view.targets.version + 1, |targets| {
+            targets.targets.get_mut(&path).unwrap().custom = Some(custom);
+        });
+        signed(&view, &targets, &[], None, &keys::targets())
+    };
+    let wrong = list(serde_json::json!({"terms": {"channels": ["stable"]}}));
+    let error = depot.accept(&app(), &wrong, clock::now()).await.unwrap_err().to_string();
+    assert!(error.contains("listed with other terms"), "{error}");
+    depot.accept(&app(), &list(serde_json::json!({"pinned": true})), clock::now()).await.unwrap();
 }
