@@ -155,11 +155,11 @@ impl Base {
             .filter_map(|(path, file)| Some(Live { name: ReleaseName::from_target_path(path)?, file: file.clone() }))
     }
 
-    /// Its live releases with their terms, but for those that were yanked: what a new release takes over from.
+    /// Its live releases with their terms: what a new release takes over from. What channels say of them does not count, for a
+    /// server that was taken over writes channels: whatever the publisher signed stays until the publisher says otherwise.
     pub(crate) fn terms(&self) -> release::Live {
-        let is_yanked = |name: &ReleaseName| self.channels.values().any(|channel| channel.yanked(name).is_some());
         let terms = |live: Live| Some((live.name, Terms::from_custom(live.file.custom.as_ref()).ok()?));
-        self.live().filter(|live| !is_yanked(&live.name)).filter_map(terms).collect()
+        self.live().filter_map(terms).collect()
     }
 
     /// The live release of this name; versions that the order holds equal are the same.

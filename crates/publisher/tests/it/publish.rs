@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use updraft_core::channel::Yanked;
 use updraft_core::digest::Digest;
 use updraft_core::layout;
 use updraft_core::name::Platform;
@@ -185,6 +186,28 @@ fn what_may_not_be_said_is_refused_before_anything_is_sent() {
     desk.publish(&server, &build(), &with("1.1.0", "1.1")).unwrap();
     let again = desk.publish(&server, &build(), &with("1.1.0", "1.1.0")).unwrap();
     assert_eq!(again.plan.step, Step::Nothing);
+}
+
+/// Whoever had the online key could take away what the publisher had signed, for good: a yank in a channel made the next
+/// publish drop the stepping stone, and with it that the update was mandatory.
+#[test]
+fn what_a_publisher_signed_is_not_taken_away_by_a_channel() {
+    let server = Server::new("demo");
+    let desk = Desk::with_app(&server);
+    let publish = |wanted: &Wanted| desk.publish(&server, &build(), wanted).unwrap();
+    publish(&wanted("1.0.0", "stable"));
+    let stone: updraft_core::version::Version = "1.1.0".parse().unwrap();
+    let terms =
+        Terms { stepping_stones: vec![stone.clone()], mandatory_since: Some(stone.clone()), ..Terms::default() };
+    publish(&Wanted { terms: terms.clone(), ..wanted("1.1.0", "stable") });
+    let release = ReleaseName { platform: Platform::any(), version: stone };
+    let yanked = Yanked { release, at: clock::now(), reason: "".into() };
+    server.tamper("stable", |channel| channel.yanked.push(yanked));
+    for version in ["1.2.0", "1.3.0", "1.4.0"] {
+        publish(&wanted(version, "stable"));
+        assert_eq!(server.release(version).terms, terms, "{version}");
+    }
+    assert_eq!(server.versions(), ["1.1.0", "1.3.0", "1.4.0"], "the stone stays where it can be had");
 }
 
 #[test]

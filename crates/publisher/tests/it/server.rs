@@ -173,6 +173,12 @@ impl Server {
         Backup(self.state().live.clone())
     }
 
+    /// Signs another version of a channel: it was broken into, online key and all.
+    pub(crate) fn tamper(&self, channel: &str, edit: impl FnOnce(&mut Channel)) {
+        edit(self.state().live.channels.get_mut(&channel.parse::<ChannelName>().unwrap()).unwrap());
+        self.renew();
+    }
+
     /// Signs its own part anew: the numbers of snapshot and timestamp grow, and nothing else does.
     pub(crate) fn renew(&self) {
         let mut state = self.state();
