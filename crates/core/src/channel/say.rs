@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::ser::{Serialize, SerializeStruct, Serializer};
+
 use super::document::{By, Candidate, Channel, How, Stop, Stream, Yanked};
 use super::pick::{Bar, Passed, Pick, Why};
 use crate::Timestamp;
@@ -75,13 +77,29 @@ impl fmt::Display for Passed {
     }
 }
 
+/// As JSON: which release, the word for why not, and the sentence.
+impl Serialize for Passed {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut passed = serializer.serialize_struct("Passed", 3)?;
+        passed.serialize_field("release", &self.release)?;
+        passed.serialize_field("why", self.bar.word())?;
+        passed.serialize_field("says", &self.bar.to_string())?;
+        passed.end()
+    }
+}
+
 impl fmt::Display for Bar {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unlisted => f.write_str("which its publisher does not list"),
             Self::NotAllowed => f.write_str("which its publisher does not allow on this channel"),
-            Self::Yanked(yanked) if yanked.reason.is_empty() => write!(f, "which was yanked at {}", yanked.at),
-            Self::Yanked(yanked) => write!(f, "which was yanked at {}: {}", yanked.at, yanked.reason),
+            Self::Yanked(yanked) if yanked.reason.is_empty() => {
+                write!(f, "which was yanked at {}", yanked.at)
+            }
+            Self::Yanked(yanked) => {
+                write!(f, "which was yanked at {}: {}", yanked.at, yanked.reason)
+            }
+            Self::NewerProgram => f.write_str("which needs a newer updraft"),
             Self::NotForOs { needs, has: Some(has) } => {
                 write!(f, "which needs version {needs} of its operating system, and that is at {has}")
             }
@@ -96,7 +114,9 @@ impl fmt::Display for Bar {
             Self::OutsideWave { bucket: None, fraction } => {
                 write!(f, "which is being rolled out to {fraction} of devices, and it has no id to be one of them")
             }
-            Self::SteppingStone { stone, bar } => write!(f, "before which it must have {stone}, {bar}"),
+            Self::SteppingStone { stone, bar } => {
+                write!(f, "before which it must have {stone}, {bar}")
+            }
             Self::Older => f.write_str("which is older than what it has"),
         }
     }
@@ -133,7 +153,9 @@ impl Stream {
     /// Who gets what from it at `now`, in a sentence.
     pub fn sentence(&self, now: Timestamp) -> String {
         let current = &self.current;
-        let Some(candidate) = &self.candidate else { return format!("{current} for everybody") };
+        let Some(candidate) = &self.candidate else {
+            return format!("{current} for everybody");
+        };
         let Candidate { version, wave, stopped, .. } = candidate;
         let reached = candidate.fraction_at(now);
         match stopped {
