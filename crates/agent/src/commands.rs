@@ -191,7 +191,7 @@ pub(crate) fn update(args: &args::Update) -> anyhow::Result<Exit> {
                 updater.follow()?
             }
             let held = match &verdict {
-                Verdict::Current { version } if args.to.is_some() => Some(version),
+                Verdict::Current { version, .. } if args.to.is_some() => Some(version),
                 _ => None,
             };
             tell_choice(was_held, held, args);

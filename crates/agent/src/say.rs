@@ -12,6 +12,7 @@ use updraft_client::install::{Applied, Confirmation, Way};
 use updraft_client::progress::{Phase, Progress};
 use updraft_client::status::Status;
 
+use updraft_core::channel::Passed;
 use updraft_core::plan::Route;
 use updraft_core::version::Version;
 
@@ -129,19 +130,24 @@ pub(crate) fn verdict(verdict: &Verdict, chooser: Chooser, as_json: bool) -> any
     match verdict {
         Verdict::Available(update) => {
             say(offer_text(update.version(), update.chooser(), &update.price()));
+            if let Some(toward) = update.toward() {
+                say(format_args!("it has to come before {toward}; `update` again takes that"));
+            }
             let language = std::env::var("LC_ALL").or_else(|_| std::env::var("LANG")).unwrap_or_default();
             let notes = update.notes().for_locales(language.split('.').next());
             if !notes.is_empty() {
                 say(format_args!("\n{}", printable(notes).trim_end()));
             }
         }
-        Verdict::Current { version } => match chooser {
-            Chooser::Channel => say(format_args!("{version} is the newest")),
+        Verdict::Current { version, passed } => match chooser {
+            Chooser::Channel => say(format_args!("{version} is the newest{}", passed_text(passed.as_deref()))),
             // Under its own spelling: 1.0.0+a is installed when 1.0.0+b is asked for.
             Chooser::Person => say(format_args!("{version} is installed already")),
         },
-        Verdict::Ahead { version, channel } => {
-            say(format_args!("{version} is newer than {channel}, which the channel has; it stays"));
+        Verdict::Ahead { version, channel, passed } => {
+            let passed =
+                passed.as_ref().map_or(String::new(), |passed| format!("; {}", printable(&passed.to_string())));
+            say(format_args!("{version} is newer than {channel}, which the channel has; it stays{passed}"));
         }
         Verdict::NotForPlatform { platform, platforms } => {
             let there: Vec<_> = platforms.iter().take(NAMED_MAX).map(|platform| platform.as_str()).collect();
@@ -150,6 +156,11 @@ pub(crate) fn verdict(verdict: &Verdict, chooser: Chooser, as_json: bool) -> any
         }
     }
     Ok(())
+}
+
+/// What there is beside, and why it is not for this device.
+fn passed_text(passed: Option<&Passed>) -> String {
+    passed.map_or(String::new(), |passed| format!(" for this device; {}", printable(&passed.to_string())))
 }
 
 fn verdict_json(verdict: &Verdict) -> Value {
@@ -169,10 +180,13 @@ fn verdict_json(verdict: &Verdict) -> Value {
                 "saved_bytes": price.saved_bytes(),
                 "saved_percent": price.saved_percent(),
                 "rejected": update.is_rejected(),
+                "toward": update.toward(),
             })
         }
-        Verdict::Current { version } => json!({"verdict": "current", "version": version}),
-        Verdict::Ahead { version, channel } => json!({"verdict": "ahead", "version": version, "channel": channel}),
+        Verdict::Current { version, passed } => json!({"verdict": "current", "version": version, "passed": passed}),
+        Verdict::Ahead { version, channel, passed } => {
+            json!({"verdict": "ahead", "version": version, "channel": channel, "passed": passed})
+        }
         Verdict::NotForPlatform { platform, platforms } => {
             json!({"verdict": "not_for_platform", "platform": platform, "platforms": platforms})
         }
@@ -265,6 +279,9 @@ pub(crate) fn status(dir: &Path, status: &Status, now: Timestamp) {
     }
     if status.held && status.live == Some(false) {
         say(format_args!("{:10} {NOT_LIVE}", "beware"));
+    }
+    if let Some(passed) = &status.passed {
+        say(format_args!("{:10} {}", "newer", printable(&passed.to_string())));
     }
     if let Some(made) = status.clock_behind {
         say(format_args!("{:10} {}", "clock", clock(made, now)));

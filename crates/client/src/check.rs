@@ -13,7 +13,7 @@ use updraft_core::limits::RELEASE_LEN_MAX;
 use updraft_core::name::{ChannelName, Platform};
 use updraft_core::plan::{Plan, Route};
 use updraft_core::release::{Live, Notes, Release, ReleaseName, Terms};
-use updraft_core::trust::{Role, TargetFile, Trusted};
+use updraft_core::trust::{Role, Trusted};
 use updraft_core::version::Version;
 
 use crate::belief::{self, Kept, Place};
@@ -88,6 +88,9 @@ pub enum Error {
         /// The channel that this device follows.
         channel: ChannelName,
     },
+    /// A person named a release that is not for this device.
+    #[error("this device cannot have {}, {}", .0.release, shortened(&.0.bar.to_string()))]
+    Barred(Box<Passed>),
     /// A person named an older release and did not say that it may be one.
     #[error("{name} is older than {installed}, which is installed; to go back to it say --allow-downgrade, too")]
     Older {
@@ -192,6 +195,8 @@ pub enum Verdict {
     Current {
         /// The version that it has.
         version: Version,
+        /// The newest release that is not for it, or not yet, and why.
+        passed: Option<Box<Passed>>,
     },
     /// This device has something newer than its channel, and stays there: versions only go forward.
     Ahead {
@@ -199,6 +204,8 @@ pub enum Verdict {
         version: Version,
         /// What the channel has.
         channel: ReleaseName,
+        /// The newest release that is not for it, or not yet, and why.
+        passed: Option<Box<Passed>>,
     },
     /// The channel has nothing for this platform.
     NotForPlatform {
@@ -238,12 +245,18 @@ pub struct Update {
     pub(crate) patch: Option<Box<Offer>>,
     pub(crate) rejected: bool,
     pub(crate) chooser: Chooser,
+    /// The release that this one has to come before.
+    pub(crate) toward: Option<Box<ReleaseName>>,
 }
 
 impl Update {
-    fn new(release: Release, document: Vec<u8>, chooser: Chooser) -> Self {
+    fn new(release: Release, document: Vec<u8>, chooser: Chooser, why: Option<&Why>) -> Self {
         let price = Price::at_most(&release);
-        Self { release: Box::new(release), document, price, patch: None, rejected: false, chooser }
+        let toward = match why {
+            Some(Why::SteppingStone { toward }) => Some(Box::new(toward.clone())),
+            _ => None,
+        };
+        Self { release: Box::new(release), document, price, patch: None, rejected: false, chooser, toward }
     }
 
     /// Everything that its publisher says of it.
@@ -282,6 +295,11 @@ impl Update {
     pub fn chooser(&self) -> Chooser {
         self.chooser
     }
+
+    /// The release that this device is on its way to, if this one only has to come before it.
+    pub fn toward(&self) -> Option<&ReleaseName> {
+        self.toward.as_deref()
+    }
 }
 
 /// Who asks.
@@ -290,30 +308,48 @@ pub(crate) struct Asker<'a> {
     pub(crate) channel: &'a ChannelName,
     pub(crate) platform: &'a Platform,
     pub(crate) version: Option<&'a Version>,
+    /// The version that a person named.
+    pub(crate) chosen: Option<&'a Version>,
 }
 
 /// Asks `place` what it has for `asker`.
 pub(crate) fn check(place: Place<'_>, asker: Asker<'_>, kept: &mut Kept<'_>, now: Timestamp) -> Result<Verdict, Error> {
     let trusted = belief::refresh(place, kept, now)?;
-    let mut live = live(&trusted);
+    let channel = read_channel(&trusted, asker)?;
+    let (pick, found) = find(&trusted, &channel, asker, place, kept, now)?;
+    let Some((release, document)) = found else { return stay(asker, pick) };
+    Ok(Verdict::Available(Update::new(release, document, Chooser::Channel, Some(&pick.why))))
+}
+
+/// What the channel has for `asker`, and the document of what there is to take.
+fn find(
+    trusted: &Trusted,
+    channel: &Channel,
+    asker: Asker<'_>,
+    place: Place<'_>,
+    kept: &mut Kept<'_>,
+    now: Timestamp,
+) -> Result<(Pick, Option<(Release, Vec<u8>)>), Error> {
+    let mut listed = Listed::of(trusted);
     loop {
-        let pick = choose(&trusted, &live, asker, now)?;
-        let Some(name) = pick.take else { return stay(asker, pick) };
-        let (release, document) = read_release(&trusted, &name, place, kept)?;
+        let pick = listed.pick(channel, asker, now)?;
+        let Some(name) = &pick.take else { return Ok((pick, None)) };
+        let (release, document) = read_release(trusted, name, place, kept)?;
         // The document has the last word on its terms. Each turn but the last corrects those of one more release.
-        if live.get(&name) == Some(&release.terms) {
-            return Ok(Verdict::Available(Update::new(release, document, Chooser::Channel)));
+        if listed.live.get(name) == Some(&release.terms) {
+            return Ok((pick, Some((release, document))));
         }
-        live.insert(name, release.terms);
+        listed.live.insert(name.clone(), release.terms);
     }
 }
 
 /// What a device is told that has nothing to take.
 fn stay(asker: Asker<'_>, pick: Pick) -> Result<Verdict, Error> {
+    let passed = pick.passed.first().cloned().map(Box::new);
     match (pick.why, asker.version) {
-        (Why::Ahead { version, channel }, _) => Ok(Verdict::Ahead { version, channel }),
+        (Why::Ahead { version, channel }, _) => Ok(Verdict::Ahead { version, channel, passed }),
         (Why::NotForPlatform { platform, platforms }, _) => Ok(Verdict::NotForPlatform { platform, platforms }),
-        (_, Some(version)) => Ok(Verdict::Current { version: version.clone() }),
+        (_, Some(version)) => Ok(Verdict::Current { version: version.clone(), passed }),
         (why, None) => {
             let reason = Pick { why, ..pick }.to_string();
             Err(Error::Nothing { channel: asker.channel.clone(), reason: shortened(&reason) })
@@ -340,20 +376,52 @@ pub(crate) fn check_for(
     let trusted = belief::refresh(place, kept, now)?;
     let name = find_live(&trusted, asker.platform, choice.version)?;
     match asker.version {
-        Some(have) if *have == name.version => return Ok(Verdict::Current { version: have.clone() }),
+        Some(have) if *have == name.version => Ok(Verdict::Current { version: have.clone(), passed: None }),
         Some(have) if *have > name.version && choice.downgrade == Downgrade::Refused => {
-            return Err(Error::Older { name: Box::new(name), installed: have.clone() });
+            Err(Error::Older { name: Box::new(name), installed: have.clone() })
         }
-        _ => {}
-    }
-    let (release, document) = read_release(&trusted, &name, place, kept)?;
-    match &release.terms.channels {
-        Some(allowed) if !allowed.contains(asker.channel) => {
-            let allowed = allowed.iter().take(CHANNELS_NAMED_MAX).map(ToString::to_string).collect();
-            Err(Error::OtherChannel { name: Box::new(name), allowed, channel: asker.channel.clone() })
+        Some(have) if *have > name.version => {
+            let (release, document) = read_release(&trusted, &name, place, kept)?;
+            if !release.terms.allows_channel(asker.channel) {
+                return Err(other_channel(&name, &release.terms, asker));
+            }
+            Ok(Verdict::Available(Update::new(release, document, Chooser::Person, None)))
         }
-        _ => Ok(Verdict::Available(Update::new(release, document, Chooser::Person))),
+        _ => forward(&trusted, &name, asker, place, kept, now),
     }
+}
+
+/// Toward the newer release `name` that a person chose: stepping stones, and what it says of systems, hold for it, too.
+fn forward(
+    trusted: &Trusted,
+    name: &ReleaseName,
+    asker: Asker<'_>,
+    place: Place<'_>,
+    kept: &mut Kept<'_>,
+    now: Timestamp,
+) -> Result<Verdict, Error> {
+    let asker = Asker { chosen: Some(&name.version), ..asker };
+    let channel = match read_channel(trusted, asker) {
+        Err(Error::NoChannel { .. }) => Channel::default(),
+        channel => channel?,
+    };
+    let (pick, found) = find(trusted, &channel, asker, place, kept, now)?;
+    if let Some((release, document)) = found {
+        return Ok(Verdict::Available(Update::new(release, document, Chooser::Person, Some(&pick.why))));
+    }
+    match pick.passed.first() {
+        Some(Passed { release, bar: Bar::NotAllowed }) => {
+            let (found, _) = read_release(trusted, release, place, kept)?;
+            Err(other_channel(release, &found.terms, asker))
+        }
+        Some(passed) => Err(Error::Barred(Box::new(passed.clone()))),
+        None => stay(asker, pick),
+    }
+}
+
+fn other_channel(name: &ReleaseName, terms: &Terms, asker: Asker<'_>) -> Error {
+    let allowed = terms.channels.iter().flatten().take(CHANNELS_NAMED_MAX).map(ToString::to_string).collect();
+    Error::OtherChannel { name: Box::new(name.clone()), allowed, channel: asker.channel.clone() }
 }
 
 /// The live release of this version for a device of this platform: its own before `any`, and of several spellings of one
@@ -378,18 +446,46 @@ pub(crate) fn lists(trusted: &Trusted, name: &ReleaseName, document: &[u8]) -> b
     targets.and_then(|targets| targets.get(&name.target_path())).is_some_and(|target| target.matches(document))
 }
 
-/// The releases that the publisher lists, with the terms that it lists them with. One whose terms cannot be understood is
-/// none for this program.
-pub(crate) fn live(trusted: &Trusted) -> Live {
-    let targets = trusted.targets(&Role::Targets).map(|targets| &targets.targets);
-    let read = |(path, target): (&String, &TargetFile)| {
-        Some((ReleaseName::from_target_path(path)?, Terms::from_custom(target.custom.as_ref()).ok()?))
-    };
-    targets.into_iter().flatten().filter_map(read).collect()
+/// The releases that the publisher lists.
+#[derive(Debug)]
+pub(crate) struct Listed {
+    /// Those that this program understands, with the terms that they are listed with.
+    pub(crate) live: Live,
+    /// Those whose terms it is too old to understand.
+    unreadable: Vec<ReleaseName>,
 }
 
-/// What the channel has for `asker` among the `live` releases.
-pub(crate) fn choose(trusted: &Trusted, live: &Live, asker: Asker<'_>, now: Timestamp) -> Result<Pick, Error> {
+impl Listed {
+    pub(crate) fn of(trusted: &Trusted) -> Self {
+        let targets = trusted.targets(&Role::Targets).map(|targets| &targets.targets);
+        let mut listed = Self { live: Live::new(), unreadable: Vec::new() };
+        for (path, target) in targets.into_iter().flatten() {
+            let Some(name) = ReleaseName::from_target_path(path) else { continue };
+            match Terms::from_custom(target.custom.as_ref()) {
+                Ok(terms) => drop(listed.live.insert(name, terms)),
+                Err(_) => listed.unreadable.push(name),
+            }
+        }
+        listed
+    }
+
+    /// What `channel` has for `asker` among them.
+    pub(crate) fn pick(&self, channel: &Channel, asker: Asker<'_>, now: Timestamp) -> Result<Pick, Error> {
+        let device = Device {
+            pinned: asker.chosen,
+            unreadable: &self.unreadable,
+            ..Device::new(asker.channel, asker.platform, asker.version)
+        };
+        let pick = channel::pick(channel, &self.live, &device, now);
+        if asker.chosen.is_none() {
+            refuse_stolen(asker, &pick.passed)?;
+        }
+        Ok(pick)
+    }
+}
+
+/// The channel that `asker` follows.
+pub(crate) fn read_channel(trusted: &Trusted, asker: Asker<'_>) -> Result<Channel, Error> {
     let targets = trusted.targets(&Role::channels()).map(|targets| &targets.targets);
     let path = Channel::target_path(asker.channel);
     let target = targets.and_then(|targets| targets.get(&path));
@@ -410,9 +506,7 @@ pub(crate) fn choose(trusted: &Trusted, live: &Live, asker: Asker<'_>, now: Time
     if document.format != 1 {
         return Err(fail(format!("format {} is newer than this program: update it", document.format)));
     }
-    let pick = channel::pick(&document, live, &Device::new(asker.channel, asker.platform, asker.version), now);
-    refuse_stolen(asker, &pick.passed)?;
-    Ok(pick)
+    Ok(document)
 }
 
 /// A channel that points where its publisher never let it is not followed to anything else that it says.

@@ -64,6 +64,7 @@ impl Error {
                 | check::Error::Nothing { .. }
                 | check::Error::NotLive { .. }
                 | check::Error::OtherChannel { .. }
+                | check::Error::Barred(_)
                 | check::Error::Older { .. },
             ) => Class::Other,
             Self::Check(check::Error::Channel { .. } | check::Error::Release { .. }) => Class::Verification,

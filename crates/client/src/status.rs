@@ -8,13 +8,14 @@ use std::path::Path;
 use jiff::SignedDuration;
 use serde::Serialize;
 use updraft_core::Timestamp;
+use updraft_core::channel::Passed;
 use updraft_core::name::{AppName, ChannelName, Platform};
 use updraft_core::release::{Release, ReleaseName};
 use updraft_core::trust::{Role, Trusted};
 use updraft_core::version::Version;
 
 use crate::belief::{self, Kept};
-use crate::check;
+use crate::check::{self, Asker, Listed};
 use crate::error::Error;
 use crate::fetched::{self, Fetched};
 use crate::home::{Access, Home};
@@ -60,6 +61,9 @@ pub struct Status {
     /// where what was believed is out of date or cannot be had. Who follows a channel moves on; one that is held may stay
     /// on what its publisher took back.
     pub live: Option<bool>,
+    /// The newest release that this device does not get, and why, by what was believed last; `None` where there is something
+    /// to take, or nothing newer.
+    pub passed: Option<Passed>,
     /// Since when the publisher's word is out of date; `None` while it is fresh, or was never had.
     pub stale_since: Option<Timestamp>,
     /// Until when the publisher's word is fresh; `None` as well where this user may not read it.
@@ -96,6 +100,7 @@ pub(crate) fn status_of(home: &Home, now: Timestamp) -> Result<Status, Error> {
         damage: install::damage(home)?,
         clock_behind: record.as_ref().and_then(|record| clock_behind(&record.release, now)),
         live: trusted.as_ref().zip(record.as_ref()).map(|(trusted, record)| is_listed(trusted, record)),
+        passed: trusted.as_ref().zip(record.as_ref()).and_then(|(trusted, record)| passed(home, trusted, record, now)),
         version: record.map(|record| record.release.version),
         stale_since,
         fresh_until: trusted.as_ref().and_then(fresh_until),
@@ -106,6 +111,16 @@ pub(crate) fn status_of(home: &Home, now: Timestamp) -> Result<Status, Error> {
 pub(crate) fn is_live(home: &Home, now: Timestamp) -> Result<Option<bool>, Error> {
     let (_, trusted) = believed(home, now)?;
     Ok(trusted.zip(home.record()?).map(|(trusted, record)| is_listed(&trusted, &record)))
+}
+
+/// The newest release that is newer than the installed one and not for this device, if there is nothing for it.
+fn passed(home: &Home, trusted: &Trusted, record: &Record, now: Timestamp) -> Option<Passed> {
+    let settings = home.settings();
+    let (channel, platform, version) = (&settings.channel, &settings.platform, Some(&record.release.version));
+    let asker = Asker { channel, platform, version, chosen: None };
+    let channel = check::read_channel(trusted, asker).ok()?;
+    let pick = Listed::of(trusted).pick(&channel, asker, now).ok()?;
+    pick.passed.into_iter().next().filter(|_| pick.take.is_none())
 }
 
 fn is_listed(trusted: &Trusted, record: &Record) -> bool {

@@ -297,9 +297,10 @@ impl Updater {
         let name = staged.release.name();
         let offered = match staged.chooser {
             Chooser::Channel => {
-                let mut live = check::live(&trusted);
-                live.insert(name.clone(), staged.release.terms.clone());
-                check::choose(&trusted, &live, self.asker(version), now)?.take.as_ref() == Some(&name)
+                let asker = self.asker(version);
+                let mut listed = check::Listed::of(&trusted);
+                listed.live.insert(name.clone(), staged.release.terms.clone());
+                listed.pick(&check::read_channel(&trusted, asker)?, asker, now)?.take.as_ref() == Some(&name)
             }
             Chooser::Person => true,
         };
@@ -423,7 +424,7 @@ impl Updater {
 
     fn asker<'a>(&'a self, version: Option<&'a Version>) -> Asker<'a> {
         let settings = self.home.settings();
-        Asker { channel: &settings.channel, platform: &settings.platform, version }
+        Asker { channel: &settings.channel, platform: &settings.platform, version, chosen: None }
     }
 }
 

@@ -54,7 +54,7 @@ fn every_verdict() {
     let server = demo(&small());
     let device = Device::installed(&server);
     let version = |text: &str| text.parse().unwrap();
-    assert_eq!(device.check().unwrap(), Verdict::Current { version: version("1.0.0") });
+    assert_eq!(device.check().unwrap(), Verdict::Current { version: version("1.0.0"), passed: None });
 
     publish(&server, "1.1.0", &small().with("more", "two"));
     let update = device.available();
@@ -71,13 +71,55 @@ fn every_verdict() {
     let stable = "stable".parse().unwrap();
     channel = channel.promote(&stable, &old).unwrap();
     server.repo(|repo| repo.set_channel(&stable, &channel));
-    assert_eq!(app.check().unwrap(), Verdict::Ahead { version: version("1.1.0"), channel: old });
+    assert_eq!(app.check().unwrap(), Verdict::Ahead { version: version("1.1.0"), channel: old, passed: None });
 
     let foreign = server.repo(|repo| repo.publish("2.0.0", "freebsd-riscv64", &small()));
     let channel = Channel::default().promote(&stable, &foreign).unwrap();
     server.repo(|repo| repo.set_channel(&stable, &channel));
     let platform = "linux-x86_64".parse().unwrap();
     assert_eq!(app.check().unwrap(), Verdict::NotForPlatform { platform, platforms: vec![other] });
+}
+
+/// The bar of a check that finds nothing to take: the release, the word and the sentence.
+fn barred(device: &Device) -> (String, &'static str, String) {
+    let Verdict::Current { passed: Some(passed), .. } = device.check().unwrap() else { panic!("it is said why not") };
+    let status = updraft_client::status(&device.dir(), device.now).unwrap();
+    assert_eq!(status.passed.as_ref(), Some(&*passed));
+    (passed.release.to_string(), passed.bar.word(), passed.to_string())
+}
+
+/// A device that was barred from all that is newer heard that it had the newest, and nothing else.
+#[test]
+fn whoever_is_barred_from_what_is_newer_hears_why() {
+    let server = demo(&small());
+    let device = Device::installed(&server);
+    assert_eq!(updraft_client::status(&device.dir(), device.now).unwrap().passed, None);
+    let needs_newer = |release: &mut updraft_core::release::Release| {
+        release.terms.min_os.insert("linux".into(), "99".parse().unwrap());
+    };
+    server.repo(|repo| {
+        let release = repo.publish_with("1.1.0", "any", &small(), needs_newer);
+        repo.promote("stable", &release);
+    });
+    let says = "not 1.1.0, which needs version 99 of its operating system, and nobody knows what that is at";
+    assert_eq!(barred(&device), ("1.1.0".into(), "not_for_os", says.into()));
+}
+
+/// Terms of a later format made every check of an older program fail, and look like the work of a thief.
+#[test]
+fn what_this_program_does_not_understand_is_passed_over() {
+    let server = demo(&small());
+    let device = Device::installed(&server);
+    publish(&server, "1.1.0", &small().with("more", "one"));
+    publish(&server, "1.2.0", &small().with("more", "two"));
+    server.repo(|repo| {
+        repo.tamper(&Role::Targets, |targets| {
+            targets["targets"]["releases/any/1.2.0.json"]["custom"] = serde_json::json!({"terms": {"min_os": 12}});
+        });
+    });
+    assert_eq!(device.available().version().as_str(), "1.1.0");
+    device.update().unwrap();
+    assert_eq!(barred(&device), ("1.2.0".into(), "newer_program", "not 1.2.0, which needs a newer updraft".into()));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use updraft_client::install::{Confirm, Options, Start};
 use updraft_client::{Chooser, Class, Downgrade, Error, Updater, Verdict, check, install};
+use updraft_core::release::Release;
 use updraft_core::version::Version;
 use updraft_testkit::{TreeFixture, clock};
 
@@ -109,7 +110,7 @@ fn a_live_release_may_be_taken_before_its_channel_has_it() {
 fn what_is_installed_can_be_held() {
     let (server, device) = scene();
     let verdict = choose(&device, "1.1.0", Downgrade::Refused).unwrap();
-    assert_eq!(verdict, Verdict::Current { version: version("1.1.0") });
+    assert_eq!(verdict, Verdict::Current { version: version("1.1.0"), passed: None });
     assert!(!stands(&device).1, "to ask changes nothing");
     device.open().hold().unwrap();
     publish(&server, "1.2.0", &tree("1.2.0"));
@@ -145,6 +146,31 @@ fn only_what_its_publisher_lists_for_this_device_can_be_chosen() {
     let error = choose(&device, "1.0.0", Downgrade::Allowed).unwrap_err();
     assert!(matches!(error, Error::Check(check::Error::NotLive { .. })), "{error}");
     assert_eq!(stands(&device), ("1.1.0".into(), false, None));
+}
+
+/// A version that a person named jumped over stepping stones, and was installed on systems that it does not run on.
+#[test]
+fn what_a_publisher_says_of_the_way_holds_for_a_choice_too() {
+    let (server, device) = scene();
+    let stone = |release: &mut Release| release.terms.stepping_stones = vec![version("1.5.0")];
+    server.repo(|repo| {
+        repo.publish_with("1.5.0", "any", &tree("1.5.0"), stone);
+        repo.publish_with("2.0.0", "any", &tree("2.0.0"), stone);
+        repo.publish_with("3.0.0", "any", &tree("3.0.0"), |release| {
+            release.terms.min_os.insert("linux".into(), version("99"));
+        });
+    });
+    let update = available(choose(&device, "2.0.0", Downgrade::Refused).unwrap());
+    assert_eq!((update.version().as_str(), update.chooser()), ("1.5.0", Chooser::Person));
+    assert_eq!(update.toward().unwrap().to_string(), "2.0.0");
+    drop(take(&device, "2.0.0"));
+    assert_eq!(device.tree(), tree("1.5.0"));
+    let update = available(choose(&device, "2.0.0", Downgrade::Refused).unwrap());
+    assert_eq!((update.version().as_str(), update.toward()), ("2.0.0", None));
+
+    let error = choose(&device, "3.0.0", Downgrade::Refused).unwrap_err();
+    let says = "this device cannot have 3.0.0, which needs version 99 of its operating system, and nobody knows what that is at";
+    assert_eq!((error.to_string().as_str(), error.class()), (says, Class::Other));
 }
 
 /// A device takes its own platform's release before the one for all.

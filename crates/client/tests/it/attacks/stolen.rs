@@ -69,7 +69,7 @@ fn a_stolen_server_leads_nobody_back() {
     let scene = Scene::new();
     scene.server.repo(|repo| point_at(repo, "any", "1.0.0"));
     match scene.device.check().unwrap() {
-        Verdict::Ahead { version, channel } => {
+        Verdict::Ahead { version, channel, .. } => {
             assert_eq!((version.as_str(), channel.version.as_str()), ("1.1.0", "1.0.0"))
         }
         other => panic!("{other:?}"),
