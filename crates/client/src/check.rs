@@ -321,6 +321,9 @@ pub(crate) fn check(place: Place<'_>, asker: Asker<'_>, kept: &mut Kept<'_>, now
     Ok(Verdict::Available(Update::new(release, document, Chooser::Channel, Some(&pick.why))))
 }
 
+/// A release, and the exact bytes that say so.
+type Document = (Release, Vec<u8>);
+
 /// What the channel has for `asker`, and the document of what there is to take.
 fn find(
     trusted: &Trusted,
@@ -329,7 +332,7 @@ fn find(
     place: Place<'_>,
     kept: &mut Kept<'_>,
     now: Timestamp,
-) -> Result<(Pick, Option<(Release, Vec<u8>)>), Error> {
+) -> Result<(Pick, Option<Document>), Error> {
     let mut listed = Listed::of(trusted);
     loop {
         let pick = listed.pick(channel, asker, now)?;
@@ -528,7 +531,7 @@ fn read_release(
     name: &ReleaseName,
     place: Place<'_>,
     kept: &mut Kept<'_>,
-) -> Result<(Release, Vec<u8>), Error> {
+) -> Result<Document, Error> {
     let fail = |reason: &str| Error::Release { name: name.clone(), reason: shortened(reason) };
     let targets = trusted.targets(&Role::Targets).map(|targets| &targets.targets);
     let target = targets.and_then(|targets| targets.get(&name.target_path()));
