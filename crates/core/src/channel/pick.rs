@@ -35,21 +35,8 @@ pub struct Device<'a> {
 
 impl<'a> Device<'a> {
     /// A device that says no more of itself than it must.
-    pub fn new(
-        channel: &'a ChannelName,
-        platform: &'a Platform,
-        version: Option<&'a Version>,
-    ) -> Self {
-        Self {
-            channel,
-            platform,
-            version,
-            id: None,
-            os: None,
-            pinned: None,
-            failed: &[],
-            unreadable: &[],
-        }
+    pub fn new(channel: &'a ChannelName, platform: &'a Platform, version: Option<&'a Version>) -> Self {
+        Self { channel, platform, version, id: None, os: None, pinned: None, failed: &[], unreadable: &[] }
     }
 }
 
@@ -166,20 +153,12 @@ pub enum Bar {
 
 /// Which of the `live` releases a device gets from `channel` at `now`.
 pub fn pick(channel: &Channel, live: &Live, device: &Device<'_>, now: Timestamp) -> Pick {
-    let scene = Scene {
-        channel,
-        live,
-        device,
-        now,
-    };
+    let scene = Scene { channel, live, device, now };
     let mut pick = match device.pinned {
         Some(version) => scene.pinned(version),
         None => scene.newest(),
     };
-    pick.yanked = device
-        .version
-        .and_then(|version| scene.yanked(version))
-        .cloned();
+    pick.yanked = device.version.and_then(|version| scene.yanked(version)).cloned();
     pick
 }
 
@@ -199,128 +178,67 @@ impl Scene<'_> {
         for name in offered.iter().filter(|name| self.is_newer(&name.version)) {
             match self.way_to(name) {
                 Ok(step) => return self.take(name, step, passed),
-                Err(bar) => passed.push(Passed {
-                    release: name.clone(),
-                    bar,
-                }),
+                Err(bar) => passed.push(Passed { release: name.clone(), bar }),
             }
         }
-        Pick {
-            take: None,
-            why: self.why_nothing(&offered),
-            mandatory: false,
-            passed,
-            yanked: None,
-        }
+        Pick { take: None, why: self.why_nothing(&offered), mandatory: false, passed, yanked: None }
     }
 
     /// Why the device stays as it is, when nothing that is `offered` is newer and for it.
     fn why_nothing(&self, offered: &[ReleaseName]) -> Why {
         if offered.is_empty() {
             let platforms = self.channel.platforms.keys().cloned().collect();
-            return Why::NotForPlatform {
-                platform: self.device.platform.clone(),
-                platforms,
-            };
+            return Why::NotForPlatform { platform: self.device.platform.clone(), platforms };
         }
         let Some(have) = self.device.version else {
             return Why::Nothing;
         };
-        let is_reached =
-            |name: &&ReleaseName| name.version <= *have && self.channel.yanked(name).is_none();
+        let is_reached = |name: &&ReleaseName| name.version <= *have && self.channel.yanked(name).is_none();
         match offered.iter().find(is_reached) {
-            Some(name) if name.version == *have => Why::UpToDate {
-                version: have.clone(),
-            },
-            Some(name) => Why::Ahead {
-                version: have.clone(),
-                channel: name.clone(),
-            },
+            Some(name) if name.version == *have => Why::UpToDate { version: have.clone() },
+            Some(name) => Why::Ahead { version: have.clone(), channel: name.clone() },
             None => Why::Nothing,
         }
     }
 
     /// What the owner wants: this version if it is not here yet, and then nothing else.
     fn pinned(&self, version: &Version) -> Pick {
-        let why = Why::Pinned {
-            version: version.clone(),
-        };
-        let stay = |passed| Pick {
-            take: None,
-            why: why.clone(),
-            mandatory: false,
-            passed,
-            yanked: None,
-        };
+        let why = Why::Pinned { version: version.clone() };
+        let stay = |passed| Pick { take: None, why: why.clone(), mandatory: false, passed, yanked: None };
         if self.device.version == Some(version) {
             return stay(Vec::new());
         }
         let found = self.find(version);
         let wanted = found.unwrap_or_else(|| self.names(version)[0].clone());
-        let way = if self.is_newer(version) {
-            self.way_to(&wanted)
-        } else {
-            Err(Bar::Older)
-        };
+        let way = if self.is_newer(version) { self.way_to(&wanted) } else { Err(Bar::Older) };
         match way {
             Ok(step) => {
-                let why = if step == wanted {
-                    why
-                } else {
-                    Why::SteppingStone {
-                        toward: wanted.clone(),
-                    }
-                };
-                Pick {
-                    why,
-                    ..self.take(&wanted, step, Vec::new())
-                }
+                let why = if step == wanted { why } else { Why::SteppingStone { toward: wanted.clone() } };
+                Pick { why, ..self.take(&wanted, step, Vec::new()) }
             }
-            Err(bar) => stay(vec![Passed {
-                release: wanted,
-                bar,
-            }]),
+            Err(bar) => stay(vec![Passed { release: wanted, bar }]),
         }
     }
 
     /// Takes `step` on the way to `goal`.
     fn take(&self, goal: &ReleaseName, step: ReleaseName, passed: Vec<Passed>) -> Pick {
-        let why = if step == *goal {
-            self.why(goal)
-        } else {
-            Why::SteppingStone {
-                toward: goal.clone(),
-            }
-        };
+        let why = if step == *goal { self.why(goal) } else { Why::SteppingStone { toward: goal.clone() } };
         let is_mandatory = |name: &ReleaseName| {
             let terms = self.live.get(name).zip(self.device.version);
             terms.is_some_and(|(terms, have)| terms.is_mandatory_for(have))
         };
         let mandatory = is_mandatory(goal) || is_mandatory(&step);
-        Pick {
-            take: Some(step),
-            why,
-            mandatory,
-            passed,
-            yanked: None,
-        }
+        Pick { take: Some(step), why, mandatory, passed, yanked: None }
     }
 
     fn why(&self, name: &ReleaseName) -> Why {
         if let Some(candidate) = self.channel.candidate(name) {
             let fraction = candidate.fraction_at(self.now);
             let bucket = self.device.id.map(|id| Bucket::of(&candidate.salt, id));
-            return Why::Candidate {
-                bucket: bucket.filter(|_| !fraction.is_full()),
-                fraction,
-            };
+            return Why::Candidate { bucket: bucket.filter(|_| !fraction.is_full()), fraction };
         }
         let stream = self.channel.platforms.get(&name.platform);
-        if stream.is_some_and(|stream| stream.current == name.version) {
-            Why::Current
-        } else {
-            Why::Previous
-        }
+        if stream.is_some_and(|stream| stream.current == name.version) { Why::Current } else { Why::Previous }
     }
 
     /// The next release on the way to `goal`: that itself, or the first stepping stone before it.
@@ -334,10 +252,7 @@ impl Scene<'_> {
         };
         let found = self.stone(stone).ok_or(Bar::Unlisted);
         let step = found.and_then(|found| self.passable(&found));
-        step.map_err(|bar| Bar::SteppingStone {
-            stone: stone.clone(),
-            bar: Box::new(bar),
-        })
+        step.map_err(|bar| Bar::SteppingStone { stone: stone.clone(), bar: Box::new(bar) })
     }
 
     /// The first stepping stone that lies between the device and `goal`.
@@ -359,11 +274,7 @@ impl Scene<'_> {
                 && name.version < goal.version
                 && terms.allows_channel(self.device.channel)
         };
-        let named = self
-            .live
-            .iter()
-            .filter(is_before)
-            .flat_map(|(_, terms)| &terms.stepping_stones);
+        let named = self.live.iter().filter(is_before).flat_map(|(_, terms)| &terms.stepping_stones);
         named.filter(|stone| self.live.contains_key(&self.names(stone)[0]))
     }
 
@@ -389,10 +300,9 @@ impl Scene<'_> {
             return Err(Bar::NotAllowed);
         }
         match (terms.min_os_for(self.device.platform), self.device.os) {
-            (Some(needs), has) if has.is_none_or(|has| has < needs) => Err(Bar::NotForOs {
-                needs: Box::new(needs.clone()),
-                has: has.cloned().map(Box::new),
-            }),
+            (Some(needs), has) if has.is_none_or(|has| has < needs) => {
+                Err(Bar::NotForOs { needs: Box::new(needs.clone()), has: has.cloned().map(Box::new) })
+            }
             _ => Ok(()),
         }
     }
@@ -416,24 +326,10 @@ impl Scene<'_> {
     /// What the channel names for this device, yanked releases too: the newest first, its own platform before `any`.
     fn offered(&self) -> Vec<ReleaseName> {
         let is_mine = |platform: &Platform| platform == self.device.platform || platform.is_any();
-        let named = self
-            .channel
-            .releases()
-            .filter(|name| !self.is_left_behind(name));
-        let yanked = self
-            .channel
-            .yanked
-            .iter()
-            .map(|yanked| yanked.release.clone());
-        let mut names: Vec<_> = named
-            .chain(yanked)
-            .filter(|name| is_mine(&name.platform))
-            .collect();
-        names.sort_by(|a, b| {
-            b.version
-                .cmp(&a.version)
-                .then(a.platform.is_any().cmp(&b.platform.is_any()))
-        });
+        let named = self.channel.releases().filter(|name| !self.is_left_behind(name));
+        let yanked = self.channel.yanked.iter().map(|yanked| yanked.release.clone());
+        let mut names: Vec<_> = named.chain(yanked).filter(|name| is_mine(&name.platform)).collect();
+        names.sort_by(|a, b| b.version.cmp(&a.version).then(a.platform.is_any().cmp(&b.platform.is_any())));
         names.dedup();
         names
     }
@@ -445,49 +341,34 @@ impl Scene<'_> {
             return false;
         };
         let is_named = |version: &Version| *version == name.version;
-        let reached = stream
-            .candidate
-            .as_ref()
-            .filter(|_| stream.state(self.now) == State::Full);
-        let stays =
-            |candidate: &Candidate| is_named(&candidate.version) || is_named(&stream.current);
+        let reached = stream.candidate.as_ref().filter(|_| stream.state(self.now) == State::Full);
+        let stays = |candidate: &Candidate| is_named(&candidate.version) || is_named(&stream.current);
         reached.is_some_and(|candidate| !stays(candidate))
     }
 
     fn names(&self, version: &Version) -> [ReleaseName; 2] {
-        [self.device.platform.clone(), Platform::any()].map(|platform| ReleaseName {
-            platform,
-            version: version.clone(),
-        })
+        [self.device.platform.clone(), Platform::any()]
+            .map(|platform| ReleaseName { platform, version: version.clone() })
     }
 
     /// The live release of this version for the device: its own platform's before that for `any`.
     fn find(&self, version: &Version) -> Option<ReleaseName> {
         let names = self.names(version);
-        let listed =
-            |name: &ReleaseName| self.live.get_key_value(name).map(|(name, _)| name.clone());
+        let listed = |name: &ReleaseName| self.live.get_key_value(name).map(|(name, _)| name.clone());
         let unreadable = |name: &&ReleaseName| self.device.unreadable.contains(name);
-        names
-            .iter()
-            .find_map(listed)
-            .or_else(|| names.iter().find(unreadable).cloned())
+        names.iter().find_map(listed).or_else(|| names.iter().find(unreadable).cloned())
     }
 
     /// The same of a stepping stone: one that this channel may have before one that it may not.
     fn stone(&self, version: &Version) -> Option<ReleaseName> {
-        let is_allowed = |name: &&ReleaseName| {
-            self.live
-                .get(name)
-                .is_some_and(|terms| terms.allows_channel(self.device.channel))
-        };
+        let is_allowed =
+            |name: &&ReleaseName| self.live.get(name).is_some_and(|terms| terms.allows_channel(self.device.channel));
         let allowed = self.names(version).iter().find(is_allowed).cloned();
         allowed.or_else(|| self.find(version))
     }
 
     fn yanked(&self, version: &Version) -> Option<&Yanked> {
-        self.names(version)
-            .iter()
-            .find_map(|name| self.channel.yanked(name))
+        self.names(version).iter().find_map(|name| self.channel.yanked(name))
     }
 
     fn is_newer(&self, version: &Version) -> bool {

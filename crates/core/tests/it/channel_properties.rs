@@ -8,8 +8,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use updraft_core::Timestamp;
 use updraft_core::channel::{
-    Bar, Bucket, By, Candidate, Channel, DeviceId, Fraction, How, Pick, Salt, Stop, Stream, Verb,
-    Wave, Why, Yanked,
+    Bar, Bucket, By, Candidate, Channel, DeviceId, Fraction, How, Pick, Salt, Stop, Stream, Verb, Wave, Why, Yanked,
 };
 use updraft_core::name::{ChannelName, Platform};
 use updraft_core::release::{Live, ReleaseName, Terms};
@@ -28,8 +27,7 @@ fn any_platform() -> impl Strategy<Value = Platform> {
 }
 
 fn any_release() -> impl Strategy<Value = ReleaseName> {
-    (any_platform(), any_version())
-        .prop_map(|(platform, version)| ReleaseName { platform, version })
+    (any_platform(), any_version()).prop_map(|(platform, version)| ReleaseName { platform, version })
 }
 
 fn any_moment() -> impl Strategy<Value = Timestamp> {
@@ -54,120 +52,60 @@ fn any_stop() -> impl Strategy<Value = Stop> {
 
 fn any_candidate() -> impl Strategy<Value = Candidate> {
     let over_secs = prop_oneof![0..200_u64, any::<u64>()];
-    let wave = (any_fraction(), any_fraction(), any_moment(), over_secs).prop_map(
-        |(from_ppm, to_ppm, begun, over_secs)| Wave {
-            from_ppm,
-            to_ppm,
-            begun,
-            over_secs,
-        },
-    );
-    (
-        any_version(),
-        0..3_u8,
-        any_moment(),
-        wave,
-        option::of(any_stop()),
-    )
-        .prop_map(|(version, salt, promoted, wave, stopped)| {
+    let wave = (any_fraction(), any_fraction(), any_moment(), over_secs)
+        .prop_map(|(from_ppm, to_ppm, begun, over_secs)| Wave { from_ppm, to_ppm, begun, over_secs });
+    (any_version(), 0..3_u8, any_moment(), wave, option::of(any_stop())).prop_map(
+        |(version, salt, promoted, wave, stopped)| {
             let salt = Salt::from_bytes([salt; 16]);
-            Candidate {
-                version,
-                salt,
-                promoted,
-                wave,
-                stopped,
-            }
-        })
+            Candidate { version, salt, promoted, wave, stopped }
+        },
+    )
 }
 
 /// Whatever a document can say, however little sense it makes.
 fn any_channel() -> impl Strategy<Value = Channel> {
-    let stream = (
-        any_version(),
-        option::of(any_version()),
-        option::of(any_candidate()),
-    )
-        .prop_map(|(current, previous, candidate)| Stream {
-            candidate,
-            ..Stream::of(current, previous)
-        });
-    let yanked = (any_release(), any_moment()).prop_map(|(release, at)| Yanked {
-        release,
-        at,
-        reason: "why".into(),
-    });
-    (btree_map(any_platform(), stream, 0..4), vec(yanked, 0..3)).prop_map(|(platforms, yanked)| {
-        Channel {
-            platforms,
-            yanked,
-            ..Channel::default()
-        }
+    let stream = (any_version(), option::of(any_version()), option::of(any_candidate()))
+        .prop_map(|(current, previous, candidate)| Stream { candidate, ..Stream::of(current, previous) });
+    let yanked = (any_release(), any_moment()).prop_map(|(release, at)| Yanked { release, at, reason: "why".into() });
+    (btree_map(any_platform(), stream, 0..4), vec(yanked, 0..3)).prop_map(|(platforms, yanked)| Channel {
+        platforms,
+        yanked,
+        ..Channel::default()
     })
 }
 
 fn any_live() -> impl Strategy<Value = Live> {
-    let channels = prop_oneof![4 => Just(None), 1 => vec(prop_oneof![Just("stable"), Just("beta")], 0..2).prop_map(Some)];
-    let channels = channels.prop_map(|names| {
-        names.map(|names| names.iter().map(|name| name.parse().unwrap()).collect())
-    });
-    let min_os = btree_map(
-        prop_oneof![Just("linux".to_owned()), Just("macos".to_owned())],
-        any_version(),
-        0..2,
+    let channels =
+        prop_oneof![4 => Just(None), 1 => vec(prop_oneof![Just("stable"), Just("beta")], 0..2).prop_map(Some)];
+    let channels =
+        channels.prop_map(|names| names.map(|names| names.iter().map(|name| name.parse().unwrap()).collect()));
+    let min_os = btree_map(prop_oneof![Just("linux".to_owned()), Just("macos".to_owned())], any_version(), 0..2);
+    let terms = (channels, min_os, vec(any_version(), 0..3), option::of(any_version())).prop_map(
+        |(channels, min_os, stepping_stones, mandatory_since)| Terms {
+            channels,
+            min_os,
+            stepping_stones,
+            mandatory_since,
+        },
     );
-    let terms = (
-        channels,
-        min_os,
-        vec(any_version(), 0..3),
-        option::of(any_version()),
-    )
-        .prop_map(
-            |(channels, min_os, stepping_stones, mandatory_since)| Terms {
-                channels,
-                min_os,
-                stepping_stones,
-                mandatory_since,
-            },
-        );
     btree_map(any_release(), terms, 0..14)
 }
 
 fn any_copy() -> impl Strategy<Value = Copy> {
-    let of = (
-        any_platform(),
-        option::of(any_version()),
-        option::of(0..50_u8),
-        option::of(any_version()),
-    );
+    let of = (any_platform(), option::of(any_version()), option::of(0..50_u8), option::of(any_version()));
     let bars = (vec(any_version(), 0..2), vec(any_release(), 0..2));
     (of, option::weighted(0.1, any_version()), bars).prop_map(
         |((platform, version, id, os), pinned, (failed, unreadable))| {
             let id = id.map(|id| DeviceId::from_bytes([id; 16]));
-            Copy {
-                platform,
-                version,
-                id,
-                os,
-                pinned,
-                failed,
-                unreadable,
-            }
+            Copy { platform, version, id, os, pinned, failed, unreadable }
         },
     )
 }
 
 /// Whether `pick` may give what it gives, by each rule by itself.
-fn is_allowed(
-    channel: &Channel,
-    live: &Live,
-    copy: &Copy,
-    pick: &Pick,
-    now: Timestamp,
-) -> Result<(), TestCaseError> {
+fn is_allowed(channel: &Channel, live: &Live, copy: &Copy, pick: &Pick, now: Timestamp) -> Result<(), TestCaseError> {
     prop_assert!(!pick.why.word().is_empty() && pick.to_string().starts_with("this device "));
-    prop_assert!(pick.passed.iter().all(|passed| copy.version.as_ref()
-        < Some(&passed.release.version)
+    prop_assert!(pick.passed.iter().all(|passed| copy.version.as_ref() < Some(&passed.release.version)
         || matches!(passed.bar, Bar::Older | Bar::Unlisted)));
     prop_assert!(pick.take.is_some() || !pick.mandatory);
     let Some(take) = &pick.take else {
@@ -175,55 +113,27 @@ fn is_allowed(
     };
     let (version, have) = (&take.version, copy.version.as_ref());
     prop_assert!(have.is_none_or(|have| version > have), "never back");
-    prop_assert!(
-        take.platform == copy.platform || take.platform.is_any(),
-        "never for another platform"
-    );
+    prop_assert!(take.platform == copy.platform || take.platform.is_any(), "never for another platform");
     prop_assert!(!copy.failed.contains(version), "never again what failed");
     prop_assert!(channel.yanked(take).is_none(), "never what was yanked");
-    prop_assert!(
-        !copy.unreadable.contains(take),
-        "never what it does not understand"
-    );
-    prop_assert!(
-        copy.pinned.as_ref().is_none_or(|pinned| version <= pinned),
-        "never past a pin"
-    );
+    prop_assert!(!copy.unreadable.contains(take), "never what it does not understand");
+    prop_assert!(copy.pinned.as_ref().is_none_or(|pinned| version <= pinned), "never past a pin");
     let terms = live.get(take);
     prop_assert!(terms.is_some(), "never what is not listed");
     let terms = terms.unwrap();
-    prop_assert!(
-        terms.allows_channel(&ChannelName::stable()),
-        "never what is not allowed here"
-    );
+    prop_assert!(terms.allows_channel(&ChannelName::stable()), "never what is not allowed here");
     let needs = terms.min_os_for(&copy.platform);
-    prop_assert!(
-        needs.is_none_or(|needs| copy.os.as_ref().is_some_and(|os| os >= needs)),
-        "never for another system"
-    );
+    prop_assert!(needs.is_none_or(|needs| copy.os.as_ref().is_some_and(|os| os >= needs)), "never for another system");
     // What lies ahead says through what the way leads.
-    let goal = if let Why::SteppingStone { toward } = &pick.why {
-        &live[toward]
-    } else {
-        terms
-    };
+    let goal = if let Why::SteppingStone { toward } = &pick.why { &live[toward] } else { terms };
     let between = |stone: &&Version| have.is_some_and(|have| have < *stone) && *stone < version;
-    prop_assert!(
-        goal.stepping_stones.iter().find(between).is_none(),
-        "never past a stone"
-    );
+    prop_assert!(goal.stepping_stones.iter().find(between).is_none(), "never past a stone");
     if let Some(candidate) = channel.candidate(take) {
         prop_assert!(candidate.stopped.is_none(), "never what is stopped");
         let fraction = candidate.fraction_at(now);
-        let is_in = copy
-            .id
-            .as_ref()
-            .is_some_and(|id| Bucket::of(&candidate.salt, id).is_in(fraction));
+        let is_in = copy.id.as_ref().is_some_and(|id| Bucket::of(&candidate.salt, id).is_in(fraction));
         let is_chosen = copy.pinned.as_ref() == Some(version);
-        prop_assert!(
-            is_in || fraction.is_full() || is_chosen,
-            "never outside of the wave"
-        );
+        prop_assert!(is_in || fraction.is_full() || is_chosen, "never outside of the wave");
     }
     Ok(())
 }
@@ -259,14 +169,8 @@ enum Step {
 
 fn any_step() -> impl Strategy<Value = Step> {
     let rollout = || {
-        let text = prop_oneof![
-            Just("0"),
-            Just("5%"),
-            Just("50%"),
-            Just("100%"),
-            Just("1%..100%/60s"),
-            Just("5%..50%/1h")
-        ];
+        let text =
+            prop_oneof![Just("0"), Just("5%"), Just("50%"), Just("100%"), Just("1%..100%/60s"), Just("5%..50%/1h")];
         text.prop_map(|text| text.parse().unwrap())
     };
     let release = || (0..12_u8).prop_map(|n| name(&format!("{n}.0")));
@@ -293,18 +197,8 @@ fn app_after(steps: &[Step]) -> (App, i64) {
         match step {
             Step::Publish(is_stone) => {
                 let text = format!("{}.0", app.live.len());
-                let stepping_stones = if *is_stone {
-                    vec![version(&text)]
-                } else {
-                    Vec::new()
-                };
-                app.publish(
-                    &text,
-                    Terms {
-                        stepping_stones,
-                        ..Terms::default()
-                    },
-                );
+                let stepping_stones = if *is_stone { vec![version(&text)] } else { Vec::new() };
+                app.publish(&text, Terms { stepping_stones, ..Terms::default() });
             }
             // What is refused changes nothing.
             Step::Tell(verb, by) => drop(app.say(verb, second, *by)),
@@ -405,17 +299,7 @@ proptest! {
 #[test]
 fn a_fraction_of_a_hundred_thousand_devices() {
     const DEVICES: u32 = 100_000;
-    for (salt, percent) in [
-        (0, 0),
-        (1, 1),
-        (2, 5),
-        (3, 10),
-        (4, 33),
-        (5, 50),
-        (6, 90),
-        (7, 99),
-        (8, 100),
-    ] {
+    for (salt, percent) in [(0, 0), (1, 1), (2, 5), (3, 10), (4, 33), (5, 50), (6, 90), (7, 99), (8, 100)] {
         let mut app = App::new(&["1.0", "2.0"]);
         app.promote("2.0", Some("0%"), salt);
         if percent < 100 {
@@ -423,19 +307,10 @@ fn a_fraction_of_a_hundred_thousand_devices() {
         } else {
             app.tell(&rollout("0..100/1s"), salt).unwrap();
         }
-        let gets = |number: &u32| {
-            Copy::on("1.0")
-                .numbered(u128::from(*number))
-                .pick(&app, salt + 1)
-                .take
-                .is_some()
-        };
+        let gets = |number: &u32| Copy::on("1.0").numbered(u128::from(*number)).pick(&app, salt + 1).take.is_some();
         let reached = u32::try_from((0..DEVICES).filter(gets).count()).unwrap();
         let wanted = DEVICES / 100 * percent;
-        assert!(
-            reached.abs_diff(wanted) <= DEVICES / 100,
-            "{percent}%: {reached} of {DEVICES}"
-        );
+        assert!(reached.abs_diff(wanted) <= DEVICES / 100, "{percent}%: {reached} of {DEVICES}");
         if [0, 100].contains(&percent) {
             assert_eq!(reached, wanted);
         }
@@ -447,16 +322,12 @@ fn the_first_of_one_release_are_not_the_first_of_the_next() {
     let first = |salt: u8| -> BTreeSet<u32> {
         let salt = Salt::from_bytes([salt; 16]);
         let is_in = |n: &u32| {
-            Bucket::of(&salt, &DeviceId::from_bytes(u128::from(*n).to_le_bytes()))
-                .is_in(Fraction::percent(10))
+            Bucket::of(&salt, &DeviceId::from_bytes(u128::from(*n).to_le_bytes())).is_in(Fraction::percent(10))
         };
         (0..10_000).filter(is_in).collect()
     };
     let both = first(1).intersection(&first(2)).count();
-    assert!(
-        (50..150).contains(&both),
-        "a tenth of a tenth of 10,000 devices: {both}"
-    );
+    assert!((50..150).contains(&both), "a tenth of a tenth of 10,000 devices: {both}");
 }
 
 #[test]
@@ -472,16 +343,8 @@ fn every_reason_is_reached() {
         *seen.entry(why).or_default() += 1;
         *seen.entry(pick.why.word()).or_default() += 1;
         let fully = matches!(pick.why, Why::Candidate { bucket: None, .. });
-        *seen
-            .entry(if fully {
-                "candidate of everybody"
-            } else {
-                "other"
-            })
-            .or_default() += 1;
-        pick.passed
-            .iter()
-            .for_each(|passed| *seen.entry(passed.bar.word()).or_default() += 1);
+        *seen.entry(if fully { "candidate of everybody" } else { "other" }).or_default() += 1;
+        pick.passed.iter().for_each(|passed| *seen.entry(passed.bar.word()).or_default() += 1);
     }
     for word in [
         "take",
@@ -507,9 +370,6 @@ fn every_reason_is_reached() {
         "outside_wave",
         "older",
     ] {
-        assert!(
-            seen.get(word).is_some_and(|count| *count >= 10),
-            "{word}: {seen:?}"
-        );
+        assert!(seen.get(word).is_some_and(|count| *count >= 10), "{word}: {seen:?}");
     }
 }

@@ -20,10 +20,7 @@ pub(crate) fn version(text: &str) -> Version {
 /// A release for any platform, or `1.0 for linux-x86_64`.
 pub(crate) fn name(text: &str) -> ReleaseName {
     let (number, platform) = text.split_once(" for ").unwrap_or((text, "any"));
-    ReleaseName {
-        platform: platform.parse().unwrap(),
-        version: version(number),
-    }
+    ReleaseName { platform: platform.parse().unwrap(), version: version(number) }
 }
 
 /// What a publisher listed and a channel says.
@@ -36,14 +33,8 @@ pub(crate) struct App {
 impl App {
     /// These releases, the first fully out.
     pub(crate) fn new(releases: &[&str]) -> Self {
-        let live = releases
-            .iter()
-            .map(|text| (name(text), Terms::default()))
-            .collect();
-        let mut app = Self {
-            live,
-            channel: Channel::default(),
-        };
+        let live = releases.iter().map(|text| (name(text), Terms::default())).collect();
+        let mut app = Self { live, channel: Channel::default() };
         app.promote(releases[0], None, 0);
         app
     }
@@ -65,17 +56,8 @@ impl App {
     }
 
     pub(crate) fn say(&mut self, verb: &Verb, second: i64, by: By) -> Result<(), Error> {
-        let (channel, salt) = (
-            ChannelName::stable(),
-            Salt::from_bytes((second as i128).to_le_bytes()),
-        );
-        let moment = Moment {
-            channel: &channel,
-            live: &self.live,
-            now: at(second),
-            by,
-            salt,
-        };
+        let (channel, salt) = (ChannelName::stable(), Salt::from_bytes((second as i128).to_le_bytes()));
+        let moment = Moment { channel: &channel, live: &self.live, now: at(second), by, salt };
         self.channel = self.channel.clone().apply(verb, &moment)?;
         Ok(())
     }
@@ -83,32 +65,19 @@ impl App {
 
 pub(crate) fn promote(release: &str, rollout: Option<&str>) -> Verb {
     let rollout = rollout.map(|text| text.parse().unwrap());
-    Verb::Promote {
-        release: name(release),
-        rollout,
-        max_bits_per_sec: None,
-    }
+    Verb::Promote { release: name(release), rollout, max_bits_per_sec: None }
 }
 
 pub(crate) fn rollout(text: &str) -> Verb {
-    Verb::Rollout {
-        platform: None,
-        rollout: text.parse().unwrap(),
-    }
+    Verb::Rollout { platform: None, rollout: text.parse().unwrap() }
 }
 
 pub(crate) fn pause(reason: &str) -> Verb {
-    Verb::Pause {
-        platform: None,
-        reason: reason.into(),
-    }
+    Verb::Pause { platform: None, reason: reason.into() }
 }
 
 pub(crate) fn halt(reason: &str) -> Verb {
-    Verb::Halt {
-        platform: None,
-        reason: reason.into(),
-    }
+    Verb::Halt { platform: None, reason: reason.into() }
 }
 
 pub(crate) fn resume() -> Verb {
@@ -116,10 +85,7 @@ pub(crate) fn resume() -> Verb {
 }
 
 pub(crate) fn yank(release: &str, reason: &str) -> Verb {
-    Verb::Yank {
-        release: name(release),
-        reason: reason.into(),
-    }
+    Verb::Yank { release: name(release), reason: reason.into() }
 }
 
 /// A device on `linux-x86_64` that follows `stable`.
@@ -137,33 +103,19 @@ pub(crate) struct Copy {
 impl Copy {
     /// One that has this version.
     pub(crate) fn on(text: &str) -> Self {
-        Self {
-            version: Some(version(text)),
-            ..Self::fresh()
-        }
+        Self { version: Some(version(text)), ..Self::fresh() }
     }
 
     /// One that has none.
     pub(crate) fn fresh() -> Self {
         let platform = "linux-x86_64".parse().unwrap();
         let (failed, unreadable) = (Vec::new(), Vec::new());
-        Self {
-            platform,
-            version: None,
-            id: None,
-            os: None,
-            pinned: None,
-            failed,
-            unreadable,
-        }
+        Self { platform, version: None, id: None, os: None, pinned: None, failed, unreadable }
     }
 
     /// The same with an id; each number is another device.
     pub(crate) fn numbered(self, number: u128) -> Self {
-        Self {
-            id: Some(DeviceId::from_bytes(number.to_le_bytes())),
-            ..self
-        }
+        Self { id: Some(DeviceId::from_bytes(number.to_le_bytes())), ..self }
     }
 
     pub(crate) fn pick(&self, app: &App, second: i64) -> Pick {
