@@ -147,8 +147,8 @@ def broken(rows, results):
               if "failed" in (result := results.by.get((name, "updraft"), {}))]
     missing = [name for name in rows if results.ratio(name, RULE) is None]
     lines = ["The rule: no update is more than 2 % larger than the best of plain, zstd `--patch-from` (either way), bsdiff and",
-             f"HDiffPatch. It was looked at on {len(rows) - len(missing)} pairs of {len(rows)}, and does not hold for {len(found)}"
-             + (":" if found else ".")]
+             f"HDiffPatch. It was looked at on {len(rows) - len(missing)} pairs of {len(rows)}, and "
+             + (f"does not hold for {len(found)}:" if found else "holds.")]
     return lines + ([""] if found else []) + found
 
 
