@@ -177,7 +177,9 @@ mod tests {
             Workbench::new(&limits).unwrap()
         };
         assert_eq!(bench(256 << 20).refuses(50 << 30, 50 << 30), None, "it is made in parts");
-        assert!(bench(255 << 20).refuses(1, 1).unwrap().ends_with("255 MiB are allowed for it (patch_memory)"));
+        assert_eq!(bench(200 << 20).refuses(1 << 20, 1 << 20), None, "it fits");
+        let said = bench(200 << 20).refuses(50 << 20, 50 << 20).unwrap();
+        assert!(said.ends_with("200 MiB are allowed for it (patch_memory)"), "{said}");
         assert!(bench(4 << 30).refuses(1, 17 << 40).unwrap().contains("at most"));
         assert_eq!(bench(4 << 30).refuses(0, 900 << 20), None);
         assert!(bench(4 << 30).refuses(0, 5 << 30).unwrap().contains("to make it takes 20736 MiB"), "a bundle");
