@@ -248,19 +248,22 @@ fn a_child_that_wants_too_much_memory_or_time_is_told_of_and_others_go_on() {
     assert!(child("4000000000").status.success());
     server_one.stop();
 
-    let server_two = server(&home, &[("UPDRAFT_PATCH_TIMEOUT", "1s")]);
+    // What was left out for want of memory is made, for now there is more.
+    let server_two = server(&home, &[]);
+    wait_for(&server_two, &path);
+    server_two.stop();
+
+    let server_three = server(&home, &[("UPDRAFT_PATCH_TIMEOUT", "1s")]);
     let big = build(&home, "1.2.0", 48_000_000);
-    server_two.publish("demo", &big, "1.2.0").ok();
-    server_two.publish("demo", &build(&home, "1.3.0", 48_000_000), "1.3.0").ok();
+    server_three.publish("demo", &big, "1.2.0").ok();
+    server_three.publish("demo", &build(&home, "1.3.0", 48_000_000), "1.3.0").ok();
     until("a child that took too long", || {
-        let patches = show(&server_two, "1.3.0")["patches"].clone();
+        let patches = show(&server_three, "1.3.0")["patches"].clone();
         let is_it = |patch: &&Value| patch["reason"].as_str().is_some_and(|reason| reason.contains("patch_timeout"));
         patches.as_array()?.iter().find(is_it).map(|patch| assert_eq!(patch["state"], "failed", "{patch}"))
     });
     until("no child is left", || makers(&home).is_empty().then_some(()));
-    // What was left out for want of memory is made, for now there is more.
-    wait_for(&server_two, &path);
-    server_two.stop();
+    server_three.stop();
 }
 
 #[test]
